@@ -1,0 +1,10 @@
+"""IN: AnnData to cells on a device to minibatches. Nothing after this folder knows AnnData."""
+
+from __future__ import annotations
+
+from .align import align
+from .cells import Batch, Cells
+from .inputs import Inputs
+from .read import Raw, read
+
+__all__ = ["Batch", "Cells", "Inputs", "Raw", "align", "read"]

@@ -1,0 +1,89 @@
+"""New cells in the genes, and the order of genes, that a model knows."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from .checks import listing
+from .read import Raw, as_csr, read_genes, read_representation, without_empty_cells
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+MIN_SHARED = 0.5  # of the model's genes; with fewer, labels say more about the gaps than about the cells
+
+
+def align(
+    adata: AnnData,
+    var_names: list[str],
+    *,
+    kind: str,
+    n_features: int,
+    batch_categories: list[str],
+    layer: str | None,
+    use_rep: str | None,
+    batch_key: str | None,
+) -> Raw:
+    """Read new cells as a model's training cells were read.
+
+    Genes are matched by name; missing ones count as zero, with a warning. Cells of a batch that the model has not
+    seen are taken as of no batch, which the encoder does not read anyway.
+
+    Raises
+    ------
+    ValueError
+        Gene names repeat, fewer than half of the model's genes are there, or the values are of another kind.
+    """
+    if use_rep is not None:
+        raw = read_representation(adata, use_rep)
+        if raw.values.shape[1] != n_features:
+            msg = f"use_rep={use_rep!r} has {raw.values.shape[1]} columns; the model was trained on {n_features}."
+            raise ValueError(msg)
+        return _with_batches(raw, adata, batch_key, batch_categories)
+    raw = read_genes(adata, layer, None, counts=kind == "counts")
+    if raw.kind != kind:
+        msg = (
+            "The model was trained on log-normalised values, but these cells hold counts; normalise them in the same "
+            "way first (sc.pp.normalize_total, sc.pp.log1p)."
+        )
+        raise ValueError(msg)
+    raw = without_empty_cells(_ordered(raw, var_names), drop_empty=False)
+    return _with_batches(raw, adata, batch_key, batch_categories)
+
+
+def _ordered(raw: Raw, var_names: list[str]) -> Raw:
+    have = pd.Index(raw.var_names)
+    if have.has_duplicates:
+        names = have[have.duplicated()].unique()
+        msg = f"{len(names)} gene names occur more than once: {listing(names)}. Call adata.var_names_make_unique() first."
+        raise ValueError(msg)
+    where = have.get_indexer(pd.Index(var_names))
+    missing = where < 0
+    if missing.mean() > 1 - MIN_SHARED:
+        msg = (
+            f"Only {int((~missing).sum())} of the model's {len(var_names)} genes are in adata.var_names "
+            f"(missing: {listing(np.asarray(var_names)[missing])}). Use the same kind of gene names as in training."
+        )
+        raise ValueError(msg)
+    if missing.any():
+        msg = f"{int(missing.sum())} of the model's {len(var_names)} genes are missing here and are taken as zero."
+        warnings.warn(msg, UserWarning, stacklevel=4)
+    # A selection matrix reorders columns and leaves those of missing genes empty in one sparse product.
+    there = np.flatnonzero(~missing)
+    select = sparse.csr_array(
+        (np.ones(len(there), np.float32), (where[there], there)), shape=(len(have), len(var_names))
+    )
+    return replace(raw, values=as_csr(raw.values @ select), var_names=list(var_names))
+
+
+def _with_batches(raw: Raw, adata: AnnData, batch_key: str | None, categories: list[str]) -> Raw:
+    if batch_key is None or batch_key not in adata.obs:
+        return replace(raw, batches=np.full(len(raw.obs_names), -1) if categories else None, batch_categories=categories)
+    codes = pd.Index(categories).get_indexer(adata.obs[batch_key].astype(str))
+    return replace(raw, batches=codes, batch_categories=categories)

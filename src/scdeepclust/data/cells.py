@@ -1,0 +1,130 @@
+"""Cells held once on a device, and minibatches of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..distributed import largest, n_processes
+from ..losses.representation.reconstruction import Counts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scipy import sparse
+
+CHUNK = 4096  # cells embedded at once where no gradient is needed
+
+
+class Batch(NamedTuple):
+    """A minibatch of cells."""
+
+    x: Tensor  # what the encoder sees, cells x features
+    target: Tensor  # what a decoder with squared error explains; differs from x where the method asks
+    counts: Counts | None  # what a count likelihood explains
+    size: Tensor | None  # size factor of each cell (total / median total), cells x 1
+    covariates: Tensor | None  # one-hot, cells x categories
+    index: Tensor  # which cells
+
+
+class Rows:
+    """A CSR matrix on a device, from which rows are gathered as (row, gene, value)."""
+
+    def __init__(self, matrix: sparse.csr_array, device: torch.device) -> None:
+        self.shape = matrix.shape
+        # On a CPU scipy gathers rows four times faster than index arithmetic in torch does.
+        self.matrix = matrix if device.type == "cpu" else None
+        if self.matrix is None:
+            self.indptr = torch.as_tensor(matrix.indptr, dtype=torch.int64, device=device)
+            self.indices = torch.as_tensor(matrix.indices, dtype=torch.int32, device=device)
+            self.data = torch.as_tensor(matrix.data, dtype=torch.float32, device=device)
+
+    def __getitem__(self, index: Tensor) -> Counts:
+        shape = (len(index), self.shape[1])
+        if self.matrix is not None:
+            part = self.matrix[index.numpy()]
+            row = np.repeat(np.arange(len(index)), np.diff(part.indptr))
+            return Counts(*map(torch.from_numpy, (row, part.indices.astype(np.int64), part.data)), shape)
+        start = self.indptr[index]
+        length = self.indptr[index + 1] - start
+        row = torch.repeat_interleave(torch.arange(len(index), device=start.device), length)
+        where = torch.arange(len(row), device=start.device) + (start - length.cumsum(0) + length)[row]
+        return Counts(row, self.indices[where].long(), self.data[where], shape)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """All cells of one process.
+
+    Parameters
+    ----------
+    device
+        Where minibatches are made.
+    batch_size
+        Cells in a minibatch, over all processes together.
+    x
+        Features of all cells where they are few (PCs, a representation), cells x features.
+    rows
+        Counts or log-normalised values as CSR, where the encoder or the decoder needs genes.
+    features
+        Derives features from rows where `x` is None.
+    size
+        Size factors.
+    covariates
+        Codes of each cell's category, and how many categories there are.
+    target
+        What a decoder with squared error explains, where it is not `x` itself.
+    count_likelihood
+        Whether minibatches carry counts.
+    """
+
+    device: torch.device
+    batch_size: int
+    x: Tensor | None = None
+    rows: Rows | None = None
+    features: Callable[[Counts, Tensor | None], Tensor] | None = None
+    size: Tensor | None = None
+    covariates: tuple[Tensor, int] | None = None
+    target: Tensor | None = None
+    count_likelihood: bool = False
+
+    def __len__(self) -> int:
+        return len(self.x) if self.x is not None else self.rows.shape[0]
+
+    def __getitem__(self, index: Tensor) -> Batch:
+        index = index.to(self.device)
+        size = None if self.size is None else self.size[index]
+        rows = self.rows[index] if self.x is None or self.count_likelihood else None
+        x = self.features(rows, size) if self.x is None else self.x[index]
+        target = x if self.target is None else self.target[index]
+        covariates = None
+        if self.covariates is not None:
+            codes, n_categories = self.covariates
+            # A category never seen in training has code -1 and all zeros: the average over categories it is not.
+            covariates = (codes[index, None] == torch.arange(n_categories, device=self.device)).float()
+        return Batch(x, target, rows if self.count_likelihood else None, size, covariates, index)
+
+    def n_batches(self, n_cells: int | None = None) -> int:
+        """Minibatches in an epoch; the same in every process."""
+        here = max(1, self.batch_size // n_processes())
+        return largest(-(-(len(self) if n_cells is None else n_cells) // here))
+
+    def batches(self, index: Tensor | None = None, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """Minibatches of (some) cells, shuffled where a generator is given.
+
+        They are of nearly equal size, so that no epoch ends with a batch of one cell.
+        """
+        index = torch.arange(len(self)) if index is None else index
+        if generator is not None:
+            index = index[torch.randperm(len(index), generator=generator)]
+        for part in index.tensor_split(self.n_batches(len(index))):
+            yield self[part]
+
+    def chunks(self) -> Iterator[Batch]:
+        """All cells in order, in large minibatches."""
+        for part in torch.arange(len(self)).split(CHUNK):
+            yield self[part]

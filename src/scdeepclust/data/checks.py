@@ -1,0 +1,65 @@
+"""Checks of what an AnnData holds; each error names the argument, what was found and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from anndata import AnnData
+
+
+def listing(names: Iterable, most: int = 5) -> str:
+    """A few names, and how many more there are."""
+    names = [repr(str(name)) for name in names]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "none"
+
+
+def need_key(argument: str, key: str, there: Any, where: str, *, also: Sequence[str] = ()) -> None:
+    """Refuse a key that does not exist."""
+    if key not in there:
+        msg = f"{argument}={key!r} is not in {where}; there are: {listing([*there, *also], most=20)}."
+        raise KeyError(msg)
+
+
+def check_in_memory(adata: AnnData, values: Any, name: str) -> None:
+    """Refuse values that are on disk or lazy."""
+    if adata.isbacked:
+        msg = f"adata is backed by {adata.filename}; load it with adata.to_memory() first."
+        raise TypeError(msg)
+    if type(values).__module__.partition(".")[0] in {"dask", "h5py", "zarr"} or "backed" in type(values).__module__:
+        msg = f"{name} is a {type(values).__module__}.{type(values).__name__}, not in memory; call adata.to_memory() first."
+        raise TypeError(msg)
+
+
+def check_finite(values: np.ndarray, name: str) -> None:
+    """Refuse NaN and infinity."""
+    if not np.isfinite(values.sum(dtype=np.float64)) and not np.isfinite(values).all():
+        n_nan, n_inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+        msg = f"{name} holds {n_nan} NaN and {n_inf} infinite values; remove these cells or genes, or impute them first."
+        raise ValueError(msg)
+
+
+def looks_like_counts(values: Any) -> bool:
+    """Whether all values are non-negative integers."""
+    data = np.asarray(getattr(values, "data", values) if not isinstance(values, np.ndarray) else values)
+    return bool(data.size) and bool((data >= 0).all() and (data == np.rint(data)).all())
+
+
+def need_counts(values: Any, adata: AnnData, name: str) -> None:
+    """Say that counts are needed, and where some are."""
+    data = values.data
+    found = f"negative values (smallest {data.min():.3g})" if data.min() < 0 else f"fractional values, such as {data[data != np.rint(data)][0]:.4g}"
+    layers = [key for key in adata.layers if key is not None and looks_like_counts(adata.layers[key])]
+    if layers:
+        remedy = f"adata.layers[{layers[0]!r}] holds counts: give layer={layers[0]!r}."
+    elif adata.raw is not None and looks_like_counts(adata.raw.X):
+        remedy = "adata.raw holds counts: give adata.raw.to_adata(), or copy them into a layer."
+    else:
+        remedy = "No layer holds counts; load them, or give likelihood='mse'."
+    msg = f"Counts (non-negative integers) are needed, but {name} holds {found}. {remedy}"
+    raise ValueError(msg)

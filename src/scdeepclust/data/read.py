@@ -1,0 +1,240 @@
+"""Take a matrix out of an AnnData, or say in one sentence why not and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from .checks import check_finite, check_in_memory, listing, need_counts, need_key
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+N_TOP_GENES = 2000  # of scanpy's and scvi-tools' tutorials; between 500 and 4,000 genes results hardly differ
+LARGEST_LOG = 30.0  # log1p of a count of 1e13: what is above cannot be a log-normalised value
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a run reads from an AnnData.
+
+    Parameters
+    ----------
+    values
+        CSR (genes) or a dense array (a representation), float32.
+    kind
+        `"counts"`, `"lognorm"` or `"rep"`.
+    obs_names
+        Names of the cells.
+    var_names
+        Names of the genes used; empty for a representation.
+    batches
+        Codes of each cell's batch.
+    batch_categories
+        Names of the batches.
+    kept
+        Which cells of the AnnData these are: all, unless empty cells were dropped.
+    """
+
+    values: Any
+    kind: str
+    obs_names: pd.Index
+    var_names: list[str]
+    kept: np.ndarray
+    batches: np.ndarray | None = None
+    batch_categories: list[str] = field(default_factory=list)
+
+    def genes(self, keep: np.ndarray) -> Raw:
+        """The same cells with some of the genes."""
+        names = [self.var_names[i] for i in np.flatnonzero(keep)]
+        return replace(self, values=as_csr(self.values[:, keep]), var_names=names)
+
+    def cells(self, keep: np.ndarray) -> Raw:
+        """Some of the cells."""
+        return replace(
+            self,
+            values=self.values[keep],
+            obs_names=self.obs_names[keep],
+            kept=self.kept[keep],
+            batches=None if self.batches is None else self.batches[keep],
+        )
+
+
+def read(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    mask_var: str | Sequence[bool] | np.ndarray | None = "auto",
+    batch_key: str | None = None,
+    counts: bool = False,
+    drop_empty: bool = False,
+) -> Raw:
+    """Read the matrix that a method asks for; `adata` is not changed.
+
+    Raises
+    ------
+    KeyError
+        A layer, obsm, var or obs key does not exist; the message lists those that do.
+    ValueError
+        The values cannot serve; the message says what was found and what to do.
+    """
+    if use_rep is not None and layer is not None:
+        msg = f"Give either layer={layer!r} or use_rep={use_rep!r}, not both."
+        raise ValueError(msg)
+    if use_rep is not None and counts:
+        msg = f"use_rep={use_rep!r} holds no counts, which likelihood='nb' and 'zinb' need; use likelihood='mse'."
+        raise ValueError(msg)
+    raw = read_representation(adata, use_rep) if use_rep is not None else read_genes(adata, layer, mask_var, counts=counts)
+    if batch_key is not None:
+        need_key("batch_key", batch_key, adata.obs, "adata.obs")
+        column = adata.obs[batch_key].astype("category").cat.remove_unused_categories()
+        if column.isna().any():
+            msg = f"batch_key={batch_key!r}: {int(column.isna().sum())} cells have no batch; name it or drop them."
+            raise ValueError(msg)
+        codes, categories = column.cat.codes.to_numpy(dtype=np.int64), [str(c) for c in column.cat.categories]
+        raw = replace(raw, batches=codes, batch_categories=categories)
+    return raw if raw.kind == "rep" else _without_empty(raw, drop_empty=drop_empty)
+
+
+def read_representation(adata: AnnData, use_rep: str) -> Raw:
+    if use_rep == "X":
+        if adata.X is None:
+            msg = "use_rep='X', but adata.X is None; name a key of adata.obsm."
+            raise ValueError(msg)
+        values = adata.X
+    else:
+        need_key("use_rep", use_rep, adata.obsm, "adata.obsm", also=["X"])
+        values = adata.obsm[use_rep]
+    name = f"use_rep={use_rep!r}"
+    check_in_memory(adata, values, name)
+    if isinstance(values, pd.DataFrame):
+        values = values.to_numpy()
+    values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    if values.ndim != 2 or not values.shape[1]:
+        msg = f"{name} has shape {values.shape}; a matrix of cells x features is needed."
+        raise ValueError(msg)
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    check_finite(values, name)
+    return Raw(values, "rep", adata.obs_names, [], np.arange(adata.n_obs))
+
+
+def read_genes(adata: AnnData, layer: str | None, mask_var: Any, *, counts: bool) -> Raw:
+    if layer is not None:
+        need_key("layer", layer, {k: None for k in adata.layers if k is not None}, "adata.layers")
+    values = adata.X if layer is None else adata.layers[layer]
+    name = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    if values is None:
+        msg = "adata.X is None; name a layer with counts (layer=...) or a representation (use_rep=...)."
+        raise ValueError(msg)
+    check_in_memory(adata, values, name)
+    values = as_csr(values)
+    check_finite(values.data, name)
+    kind = _kind(values, adata, name, counts=counts)
+    raw = Raw(values, kind, adata.obs_names, [str(v) for v in adata.var_names], np.arange(adata.n_obs))
+    keep = _mask(adata, raw, mask_var)
+    return raw if keep is None else raw.genes(keep)
+
+
+def as_csr(values: Any) -> sparse.csr_array:
+    """Float32 CSR with sorted indices and no stored zeros; the caller's arrays are never written to."""
+    given = values
+    values = sparse.csr_array(values if sparse.issparse(values) else np.atleast_2d(np.asarray(values)))
+    values = values.astype(np.float32, copy=False)
+    if not values.has_canonical_format or (values.nnz and not values.data.all()):
+        values = values.copy() if sparse.issparse(given) else values
+        values.sum_duplicates()
+        values.eliminate_zeros()
+    return values
+
+
+def _kind(values: sparse.csr_array, adata: AnnData, name: str, *, counts: bool) -> str:
+    if values.nnz and values.data.min() < 0:
+        if counts:
+            need_counts(values, adata, name)
+        msg = (
+            f"{name} holds negative values (smallest {values.data.min():.3g}), so neither counts nor log-normalised "
+            "values; name the layer with counts (layer=...), or take the values as they are with use_rep='X'."
+        )
+        raise ValueError(msg)
+    integer = bool((values.data == np.rint(values.data)).all())
+    if counts and not integer:
+        need_counts(values, adata, name)
+    if integer:
+        return "counts"
+    if values.data.max() > LARGEST_LOG:
+        msg = (
+            f"{name} holds fractional values up to {values.data.max():.4g}: neither counts nor log-normalised values. "
+            "Round estimated counts into a layer (adata.layers['counts'] = adata.X.round()) and name it with layer=, "
+            "or normalise first (sc.pp.normalize_total, sc.pp.log1p)."
+        )
+        raise ValueError(msg)
+    return "lognorm"
+
+
+def _mask(adata: AnnData, raw: Raw, mask_var: Any) -> np.ndarray | None:
+    """Which genes to use; None for all."""
+    if mask_var is None:
+        return None
+    if isinstance(mask_var, str) and mask_var == "auto":
+        if "highly_variable" not in adata.var:
+            return _highly_variable(raw) if raw.values.shape[1] > N_TOP_GENES else None
+        mask_var = "highly_variable"
+    if isinstance(mask_var, str):
+        need_key("mask_var", mask_var, adata.var, "adata.var", also=["auto"])
+        name, mask = f"mask_var={mask_var!r}", adata.var[mask_var].to_numpy()
+    else:
+        name, mask = "mask_var", np.asarray(mask_var)
+    if mask.shape != (adata.n_vars,) or mask.dtype != bool:
+        msg = f"{name} must hold one True or False for each of the {adata.n_vars} genes; found {mask.dtype} {mask.shape}."
+        raise ValueError(msg)
+    if mask.sum() < 2:
+        msg = f"{name} leaves {int(mask.sum())} genes; at least 2 are needed."
+        raise ValueError(msg)
+    return mask
+
+
+def _highly_variable(raw: Raw) -> np.ndarray:
+    """The most variable genes by scanpy: Seurat v3 on counts, Seurat on log-normalised values."""
+    import scanpy as sc
+    from anndata import AnnData as Anndata
+
+    flavor = "seurat_v3" if raw.kind == "counts" else "seurat"
+    bare = Anndata(raw.values)
+    try:
+        table = sc.pp.highly_variableread_genes(bare, n_top_genes=N_TOP_GENES, flavor=flavor, inplace=False)
+    except ValueError:  # its loess fails where many genes share a mean, as in very small data
+        logged = raw.values.log1p() if raw.kind == "counts" else raw.values
+        table = sc.pp.highly_variableread_genes(Anndata(logged), n_top_genes=N_TOP_GENES, flavor="seurat", inplace=False)
+    return table["highly_variable"].to_numpy(dtype=bool)
+
+
+def _without_empty(raw: Raw, *, drop_empty: bool) -> Raw:
+    """Refuse, or drop if asked, genes that no cell has and cells that have no gene."""
+    zero = np.bincount(raw.values.indices, minlength=raw.values.shape[1]) == 0
+    if zero.any():
+        if not drop_empty:
+            msg = (
+                f"{zero.sum()} genes are zero in every cell: {listing(np.asarray(raw.var_names)[zero])}. Remove them "
+                "with sc.pp.filter_genes(adata, min_cells=1), or give drop_empty=True to leave them out."
+            )
+            raise ValueError(msg)
+        raw = raw.genes(~zero)
+    return without_empty_cells(raw, drop_empty=drop_empty)
+
+
+def without_empty_cells(raw: Raw, *, drop_empty: bool) -> Raw:
+    """Refuse, or drop if asked, cells that have none of the genes used."""
+    empty = np.diff(raw.values.indptr) == 0
+    if empty.any() and not drop_empty:
+        msg = (
+            f"{empty.sum()} cells have no counts in the genes used: {listing(raw.obs_names[empty])}. Remove them with "
+            "sc.pp.filter_cells(adata, min_counts=1), or give drop_empty=True to leave them without a label."
+        )
+        raise ValueError(msg)
+    return raw.cells(~empty) if empty.any() else raw

@@ -1,0 +1,10 @@
+"""Nearest neighbours, averages over them, and clusters found on them; arrays in, arrays out, loaded on first use."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={"graph": ["average", "neighbors"], "partition": ["centers", "communities"]},
+)

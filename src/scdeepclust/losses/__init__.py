@@ -1,0 +1,14 @@
+"""Second and third axis of the taxonomy: pure functions, each idea in one file, loaded on first use."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "representation.reconstruction": ["Counts", "mse", "nb", "zinb"],
+        "clustering.collapse": ["CollapseWarning", "collapsed", "farthest"],
+        "clustering.hardening": ["SharpenedTarget", "hardening", "sharpen", "student_t"],
+    },
+)

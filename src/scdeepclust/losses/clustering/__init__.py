@@ -1,0 +1,1 @@
+"""What makes cells of one cluster alike."""

@@ -1,0 +1,1 @@
+"""What the embedding must keep about a cell."""

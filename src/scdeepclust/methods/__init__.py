@@ -1,0 +1,15 @@
+"""Every method, found by looking: one file each, none named anywhere else. Loading them needs no torch."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from .base import Method, get, registry
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+globals().update({method.__name__: method for method in registry().values()})
+
+__all__ = ["Method", "get", "registry", *sorted(method.__name__ for method in registry().values())]

@@ -1,0 +1,29 @@
+"""AE + k-means = autoencoder x reconstruction x none x pretrain, then k-means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..schedule import Phase
+from .autoencoder import AutoencoderMethod
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..data import Cells
+
+
+@dataclass(frozen=True, kw_only=True)
+class AEKMeans(AutoencoderMethod):
+    """Autoencoder, then k-means on its embedding.
+
+    The baseline that every method which clusters while it learns has to beat, and the fastest of the deep ones.
+    """
+
+    def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
+        """Pretrain, then place centres."""
+        return [
+            self.pretrain(net, cells),
+            Phase("cluster", epochs=0, loss=lambda _: {}, start=lambda: self.start_centroids(net, cells, seed)),
+        ]

@@ -1,0 +1,150 @@
+"""What autoencoder methods share: inputs, network, reconstruction, pretraining, and where centres start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+
+from .. import diffusion, losses, networks
+from ..schedule import Phase
+from .base import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..data import Batch, Cells, Inputs, Raw
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderMethod(Method, abstract=True):
+    """Parameters of every method that learns an autoencoder.
+
+    Parameters
+    ----------
+    transform
+        How counts become features: `"sqrt"` (square root at median depth), `"log1p"` (log1p at median depth) or
+        `"scaled"` (log1p, z-scored by gene, clipped at 10). Values that are log-normalised already are taken as they
+        are, or z-scored.
+    n_pcs
+        Principal components of these features that the network reads. None gives it the genes themselves. A
+        representation (`use_rep`) is read as it is.
+    likelihood
+        What the decoder explains: the features, by squared error (`"mse"`), or the counts, by a negative binomial
+        (`"nb"`) with a dispersion for each gene, or one with extra zeros (`"zinb"`).
+    hidden
+        Widths of the encoder's hidden layers; the decoder mirrors them.
+    n_latent
+        Dimensions of the embedding.
+    noise
+        Standard deviation of Gaussian noise added to the features during training.
+    n_neighbors
+        Neighbours over which features and embedding are averaged, where `n_diffusion` asks for it. Types with fewer
+        cells than this are in danger.
+    n_diffusion
+        Steps of averaging over neighbours (each cell itself left out): of the features that the decoder explains,
+        so that the network learns to denoise, and of the embedding before centres are sought.
+    n_init
+        Starts of k-means; the best is taken.
+    pretrain_steps
+        At most this many minibatches of pretraining.
+    patience
+        Pretraining ends after this many epochs without a lower loss on a tenth of the cells, held out.
+    lr
+        Learning rate of Adam in pretraining.
+    """
+
+    transform: Literal["sqrt", "log1p", "scaled"] = "sqrt"
+    n_pcs: Annotated[int, Ge(2)] | None = 20
+    likelihood: Literal["mse", "nb", "zinb"] = "mse"
+    hidden: tuple[Annotated[int, Ge(1)], ...] = (256, 64)
+    n_latent: Annotated[int, Ge(1)] = 10
+    noise: Annotated[float, Ge(0)] = 0.0
+    n_neighbors: Annotated[int, Ge(1)] = 10
+    n_diffusion: Annotated[int, Ge(0)] = 1
+    n_init: Annotated[int, Ge(1)] = 30
+    pretrain_steps: Annotated[int, Ge(0)] = 2000
+    patience: Annotated[int, Ge(1)] = 10
+    lr: Annotated[float, Gt(0)] = 1e-3
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether a likelihood explains counts."""
+        return self.likelihood != "mse"
+
+    def inputs(self, kind: str) -> Inputs:
+        """The transformation from stored values of a `kind` to what the network sees."""
+        from ..data import Inputs
+
+        return Inputs(kind, self.transform, self.n_pcs)
+
+    def network(self, inputs: Inputs, raw: Raw) -> nn.Module:
+        """An autoencoder with cluster centres."""
+        net = networks.Autoencoder(
+            inputs.n_features,
+            self.hidden,
+            self.n_latent,
+            n_out=raw.values.shape[1] if self.needs_counts else inputs.n_features,
+            n_covariates=len(raw.batch_categories),
+            log_mean=inputs.log_mean(raw.values) if self.needs_counts else None,
+            zero_inflated=self.likelihood == "zinb",
+        )
+        net.centroids = networks.Centroids(self.n_latent)
+        return net
+
+    def prepare(self, cells: Cells) -> Cells:
+        """Let the decoder explain features averaged over neighbours."""
+        if self.needs_counts or not self.n_diffusion or cells.x is None:
+            return cells
+        return replace(cells, target=self._diffused(cells.x))
+
+    def _diffused(self, x: Tensor) -> Tensor:
+        return x.new_tensor(diffusion.average(x.cpu().numpy(), n_neighbors=self.n_neighbors, n_steps=self.n_diffusion))
+
+    def encode(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Embedding of a minibatch, of noisy features while training."""
+        x = batch.x
+        return net.encode(x + self.noise * x.new_empty(x.shape).normal_() if self.noise and net.training else x)
+
+    def reconstruction(self, net: nn.Module, batch: Batch, z: Tensor) -> Tensor:
+        """Loss of the decoder on a minibatch."""
+        decoded = net.decode(z, batch.covariates)
+        if self.likelihood == "mse":
+            return losses.mse(decoded.mean, batch.target)
+        log_mean = (decoded.mean + batch.size.log()).clamp(-30, 15)
+        if self.likelihood == "nb":
+            return losses.nb(log_mean, net.log_dispersion, batch.counts)
+        return losses.zinb(log_mean, net.log_dispersion, decoded.zero_logits, batch.counts)
+
+    def pretrain(self, net: nn.Module, cells: Cells) -> Phase:
+        """Learn to reconstruct, until cells held out gain no more."""
+        return Phase(
+            "pretrain",
+            epochs=-(-self.pretrain_steps // cells.n_batches()),
+            loss=lambda batch: {"reconstruction": self.reconstruction(net, batch, self.encode(net, batch))},
+            patience=self.patience,
+            lr=self.lr,
+        )
+
+    def start_centroids(self, net: nn.Module, cells: Cells, seed: int) -> None:
+        """Put the centres where k-means, or Leiden if no number is given, finds clusters in the embedding."""
+        from ..distributed import from_rank_zero, gathered
+        from ..train import embed
+
+        z = gathered(embed(net, cells)).cpu().numpy()
+        found = from_rank_zero(
+            lambda: diffusion.centers(
+                z,
+                self.n_clusters,
+                n_neighbors=self.n_neighbors,
+                n_diffusion=self.n_diffusion,
+                n_init=self.n_init,
+                random_state=seed,
+            )
+        )
+        net.centroids.set(net.centroids.weight.new_tensor(found))
+
+    def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:
+        """Student t memberships."""
+        return losses.student_t(z, net.centroids.weight)

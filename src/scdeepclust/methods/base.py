@@ -1,0 +1,125 @@
+"""What every method is: parameters, a network, a schedule, and soft assignments."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from annotated_types import Ge
+
+from .parameters import checked, hints, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..data import Cells, Inputs, Raw
+    from ..schedule import Phase
+
+_registry: dict[str, type[Method]] = {}
+
+
+def registry() -> dict[str, type[Method]]:
+    """All methods by the name that `method=` takes."""
+    return dict(sorted(_registry.items()))
+
+
+def get(method: str | Method, **parameters: Any) -> Method:
+    """A method by its name or as it is, with parameters changed.
+
+    Parameters
+    ----------
+    method
+        A name in :func:`registry`, or a method object.
+    **parameters
+        Fields of the method.
+
+    Raises
+    ------
+    ValueError
+        There is no such method, or a value is out of bounds.
+    TypeError
+        The method has no such parameter.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> sdc.methods.get("idec", n_clusters=8).n_clusters
+    8
+    """
+    if isinstance(method, Method):
+        kind = type(method)
+    elif isinstance(method, str) and method.lower() in _registry:
+        kind = _registry[method.lower()]
+    else:
+        msg = f"method={method!r} is unknown.{nearest(str(method), list(registry()))}"
+        raise ValueError(msg)
+    names = [f.name for f in fields(kind)]
+    for name in parameters:
+        if name not in names:
+            msg = f"Method {kind.name()!r} has no parameter {name!r}.{nearest(name, names)}"
+            raise TypeError(msg)
+    return replace(method, **parameters) if isinstance(method, Method) else kind(**parameters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """Network x representation loss x clustering loss x schedule; the fields are the hyperparameters.
+
+    A subclass with a docstring of its own is a method under the lower-case name of the class; helpers shared by
+    several methods are declared with ``abstract=True``.
+
+    Parameters
+    ----------
+    n_clusters
+        Number of clusters. None takes as many as Leiden finds communities in the embedding.
+    """
+
+    n_clusters: Annotated[int, Ge(2)] | None = None
+
+    abstract: ClassVar[bool] = True
+
+    def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.abstract = abstract
+        if not abstract:
+            _registry[cls.name()] = cls
+
+    def __post_init__(self) -> None:
+        for name, hint in hints(type(self)).items():
+            object.__setattr__(self, name, checked(name, getattr(self, name), hint))
+
+    @classmethod
+    def name(cls) -> str:
+        """What `method=` takes."""
+        return cls.__name__.lower()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters as plain values that JSON and h5ad can hold."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @property
+    @abstractmethod
+    def needs_counts(self) -> bool:
+        """Whether a likelihood explains counts."""
+
+    @abstractmethod
+    def inputs(self, kind: str) -> Inputs:
+        """The transformation from stored values of a `kind` to what the network sees."""
+
+    @abstractmethod
+    def network(self, inputs: Inputs, raw: Raw) -> nn.Module:
+        """The network, with all state that the method will ever have."""
+
+    def prepare(self, cells: Cells) -> Cells:
+        """Derive from all cells what the method needs before training."""
+        return cells
+
+    @abstractmethod
+    def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
+        """What is trained, in order."""
+
+    @abstractmethod
+    def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:
+        """Log of the membership of embedded cells in clusters, cells x clusters; rows sum to one in probabilities."""

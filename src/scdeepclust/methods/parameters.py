@@ -1,0 +1,95 @@
+"""Checks of a method's parameters against the types and bounds of its fields."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+import numbers
+import operator
+import types
+from dataclasses import fields
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import annotated_types
+
+BOUNDS = {
+    annotated_types.Ge: ("ge", "at least", operator.ge),
+    annotated_types.Gt: ("gt", "above", operator.gt),
+    annotated_types.Le: ("le", "at most", operator.le),
+    annotated_types.Lt: ("lt", "below", operator.lt),
+}
+
+
+@functools.cache
+def hints(cls: type) -> dict[str, Any]:
+    """Type of each field, with its bounds."""
+    found = get_type_hints(cls, include_extras=True)
+    return {f.name: found[f.name] for f in fields(cls)}
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """A hint at what was meant, with all that there is."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{meant} There are: {', '.join(repr(n) for n in names)}."
+
+
+def checked(name: str, value: Any, hint: Any) -> Any:
+    """`value` as the plain Python object that `hint` asks for.
+
+    Raises
+    ------
+    ValueError
+        It is of another type or out of bounds.
+    """
+    problem = _problem(value, hint)
+    if problem:
+        msg = f"{name}={value!r} must be {problem}."
+        raise ValueError(msg)
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return tuple(_plain(v) for v in value)
+
+
+def _problem(value: Any, hint: Any) -> str:
+    """What `value` should have been, or nothing where it fits."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _problem_annotated(value, *get_args(hint))
+    if origin in {Union, types.UnionType}:
+        problems = [_problem(value, option) for option in get_args(hint)]
+        return "" if not all(problems) else " or ".join(problems)
+    if origin is Literal:
+        return "" if value in get_args(hint) else "one of " + ", ".join(repr(v) for v in get_args(hint))
+    if origin is tuple:
+        kind = get_args(hint)[0]
+        if isinstance(value, tuple | list):
+            return next((f"a sequence, each {p}" for v in value if (p := _problem(v, kind))), "")
+        return "a sequence of numbers"
+    if hint is type(None):
+        return "" if value is None else "None"
+    if isinstance(value, bool) != (hint is bool):
+        return {int: "an integer", float: "a number", bool: "True or False", str: "a string"}[hint]
+    kinds = {int: (numbers.Integral, "an integer"), float: (numbers.Real, "a number"), str: (str, "a string")}
+    kind, words = kinds.get(hint, (hint, "True or False"))
+    if not isinstance(value, kind):
+        return words
+    return "a finite number" if isinstance(value, numbers.Real) and not math.isfinite(value) else ""
+
+
+def _problem_annotated(value: Any, hint: Any, *bounds: Any) -> str:
+    words = {int: "an integer", float: "a number"}.get(hint, "a value")
+    limits = [(BOUNDS[type(b)], getattr(b, BOUNDS[type(b)][0])) for b in bounds if type(b) in BOUNDS]
+    text = words + "".join(f" {word} {limit}" for (_, word, _), limit in limits)
+    if _problem(value, hint):
+        return text
+    return "" if all(compare(value, limit) for (_, _, compare), limit in limits) else text

@@ -1,0 +1,318 @@
+"""A method, a network and the genes it knows: train, embed, predict, save, load."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from . import methods, storage
+from .checkpoint import Checkpoint, fingerprint
+from .data import align, read
+from .distributed import from_rank_zero, gathered, n_processes
+from .results import versions
+from .train import Trainer, embed
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+    from typing import Self
+
+    from anndata import AnnData
+
+    from .data import Cells, Raw
+
+logger = logging.getLogger(__name__)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device to use; `"auto"` is the GPU where there is one.
+
+    Raises
+    ------
+    ValueError
+        There is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        msg = f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); give 'cpu' or 'auto'."
+        raise ValueError(msg) from error
+    return found
+
+
+def resolve_seed(random_state: int | np.random.Generator | None) -> int:
+    """A seed from whatever a user gives; the global state is not touched."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**32:
+        msg = f"random_state={random_state!r} must be an integer from 0 to 2**32 - 1, a numpy Generator or None."
+        raise ValueError(msg)
+    return int(random_state)
+
+
+class Model:
+    """A deep clustering of cells that can be trained, asked, saved and applied to new cells.
+
+    :func:`scdeepclust.tl.deepclust` is a few lines on it; use this class to keep the model. The AnnData is read once
+    and not kept.
+
+    Parameters
+    ----------
+    adata
+        Cells, with counts or log-normalised values in `X` or a layer, or a representation in `obsm`.
+    method
+        Name of a method (see :func:`scdeepclust.methods.registry`) or a method object.
+    layer
+        Layer with the values; `X` if None.
+    use_rep
+        Key of `obsm` with a representation to cluster instead, or `"X"` to take `X` as it is.
+    batch_key
+        Column of `obs` with batches, given to the decoder so that the embedding need not carry them.
+    mask_var
+        Column of `var`, or booleans, with the genes to use. `"auto"` takes `var["highly_variable"]` where it exists,
+        else the 2,000 most variable genes of more than that; None takes all.
+    drop_empty
+        Whether cells and genes without any count are left out; otherwise they are an error.
+    random_state
+        Seed. The same seed, version, device and number of threads give the same labels.
+    device
+        `"auto"`, `"cpu"`, `"cuda"`, ...
+    **params
+        Parameters of the method.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> model = sdc.Model(adata, "dec", n_clusters=3, pretrain_steps=50, cluster_steps=20)
+    >>> model.train(progress=False)
+    >>> model.predict(adata).shape
+    (300,)
+    """
+
+    def __init__(
+        self,
+        adata: AnnData,
+        method: str | methods.Method = "idec",
+        *,
+        layer: str | None = None,
+        use_rep: str | None = None,
+        batch_key: str | None = None,
+        mask_var: str | Sequence[bool] | np.ndarray | None = "auto",
+        drop_empty: bool = False,
+        random_state: int | np.random.Generator | None = 0,
+        device: str | torch.device = "auto",
+        **params: Any,
+    ) -> None:
+        self.method = methods.get(method, **params)
+        self.seed = resolve_seed(random_state)
+        self.device = resolve_device(device)
+        self.source = {"layer": layer, "use_rep": use_rep, "batch_key": batch_key}
+        raw = read(adata, **self.source, mask_var=mask_var, counts=self.method.needs_counts, drop_empty=drop_empty)
+        _check_enough_cells(raw, self.method)
+        self._raw: Raw | None = raw
+        self.kept = raw.kept
+        self.obs_names = raw.obs_names
+        self.var_names = raw.var_names
+        self.batch_categories = raw.batch_categories
+        self.inputs = self.method.inputs(raw.kind)
+        self.history = pd.DataFrame()
+        self.seconds = 0.0
+        self.batch_size = 0
+        self.order: torch.Tensor | None = None  # centre of each cluster, the largest cluster first
+        self.net: torch.nn.Module | None = None
+        self._latent: torch.Tensor | None = None
+
+    def train(
+        self,
+        *,
+        batch_size: int | None = None,
+        checkpoint: str | os.PathLike | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Train the network and number the clusters by size.
+
+        Parameters
+        ----------
+        batch_size
+            Cells in a minibatch; None takes 256, and 1,024 from 20,000 cells on.
+        checkpoint
+            File that is written after every epoch. If it exists, the run goes on from there and ends with the labels
+            of an uninterrupted one.
+        progress
+            Whether to show a progress bar on standard error.
+        """
+        if self._raw is None:
+            msg = "This model is trained already; make a new one to train again."
+            raise RuntimeError(msg)
+        start, raw = time.perf_counter(), self._raw
+        self.batch_size = batch_size = _check_batch_size(batch_size, len(raw.obs_names))
+        saved = self._checkpoint(checkpoint, batch_size)
+        x = self._fit_inputs(raw)
+        self.net = self._build(raw)
+        cells = self.method.prepare(self._cells(raw, batch_size, x))
+        logger.info("running %s on %s cells", self.method.name(), f"{len(cells):,}")
+        trainer = Trainer(self.net, cells, seed=self.seed, checkpoint=saved, progress=progress)
+        history = trainer.fit(self.method.schedule(self.net, cells, self.seed))
+        self.net.requires_grad_(requires_grad=False).eval()
+        self.history = pd.DataFrame(history)
+        self._latent = embed(self.net, cells)
+        self.order = self._by_size(self._latent)
+        self._raw = None
+        self.seconds = time.perf_counter() - start
+        logger.info("    finished (%.1f s): %d clusters", self.seconds, self.n_clusters)
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+        return len(self._trained().order)
+
+    def get_latent_representation(self, adata: AnnData | None = None) -> np.ndarray:
+        """Embedding of cells, cells x `n_latent`; of the training cells if `adata` is None."""
+        return self._embed(adata).cpu().numpy()
+
+    def predict(self, adata: AnnData | None = None, *, soft: bool = False) -> np.ndarray:
+        """Clusters of cells.
+
+        Parameters
+        ----------
+        adata
+            New cells, aligned by gene name; None stands for the training cells.
+        soft
+            Whether to return memberships (cells x clusters, rows sum to one) instead of labels (strings).
+        """
+        memberships = self.memberships(self.get_latent_representation(adata))
+        return memberships if soft else memberships.argmax(1).astype(str)
+
+    @torch.no_grad()
+    def memberships(self, embedding: np.ndarray) -> np.ndarray:
+        """Memberships of embedded cells, cells x clusters, the largest cluster first; rows sum to one."""
+        z = torch.as_tensor(embedding, device=self.device)
+        log_q = self.method.log_soft_assign(self._trained().net, z)
+        return log_q.exp()[:, self.order.to(z.device)].cpu().numpy()
+
+    def save(self, folder: str | os.PathLike, *, overwrite: bool = False) -> None:
+        """Save to a folder of JSON and safetensors.
+
+        Raises
+        ------
+        FileExistsError
+            The folder exists and `overwrite` is False.
+        """
+        storage.save(self._trained(), folder, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike, *, device: str | torch.device = "auto") -> Self:
+        """Load what :meth:`save` wrote; nothing in the folder is executed, and no AnnData is needed.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such folder.
+        ValueError
+            It is not a model of scdeepclust, or is damaged.
+        """
+        return storage.load(cls, folder, resolve_device(device))
+
+    def _checkpoint(self, path: str | os.PathLike | None, batch_size: int) -> Checkpoint | None:
+        if path is None:
+            return None
+        if n_processes() > 1:
+            msg = "checkpoint= works in a single process only; leave it out under torchrun."
+            raise ValueError(msg)
+        raw = self._raw
+        settings = {
+            "method": self.method.name(),
+            **self.method.params,
+            "seed": self.seed,
+            "batch_size": batch_size,
+            "device": self.device.type,
+            "versions": versions(),
+            "genes": raw.var_names,
+        }
+        arrays = [raw.values] if raw.kind == "rep" else [raw.values.data, raw.values.indices, raw.values.indptr]
+        return Checkpoint(path, fingerprint(settings, arrays + ([] if raw.batches is None else [raw.batches])))
+
+    def _fit_inputs(self, raw: Raw) -> torch.Tensor | None:
+        x = from_rank_zero(lambda: self.inputs.fit(raw, seed=self.seed)) if n_processes() == 1 else None
+        if n_processes() > 1:
+
+            def fitted() -> dict[str, torch.Tensor]:
+                self.inputs.fit(raw, seed=self.seed)
+                return self.inputs.state_dict()
+
+            self.inputs.load_state_dict(from_rank_zero(fitted))
+        self.inputs.to(self.device)
+        return x
+
+    def _build(self, raw: Raw) -> torch.nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self.method.network(self.inputs, raw).to(self.device)
+
+    def _cells(self, raw: Raw, batch_size: int, x: torch.Tensor | None = None) -> Cells:
+        return self.inputs.cells(
+            raw, device=self.device, batch_size=batch_size, count_likelihood=self.method.needs_counts, x=x
+        )
+
+    def _by_size(self, z: torch.Tensor) -> torch.Tensor:
+        log_q = gathered(self.method.log_soft_assign(self.net, z))
+        sizes = torch.bincount(log_q.argmax(1), minlength=log_q.shape[1])
+        if (sizes == 0).any():
+            logger.warning("%d of %d clusters are empty; fewer may describe the data.", int((sizes == 0).sum()), len(sizes))
+        return sizes.argsort(descending=True, stable=True).cpu()
+
+    def _trained(self) -> Self:
+        if self.order is None:
+            msg = "This model is not trained yet; call model.train() first."
+            raise RuntimeError(msg)
+        return self
+
+    def _embed(self, adata: AnnData | None) -> torch.Tensor:
+        self._trained()
+        if adata is None:
+            if self._latent is None:
+                msg = "A loaded model does not keep its training cells; give adata."
+                raise ValueError(msg)
+            return self._latent
+        raw = align(
+            adata,
+            self.var_names,
+            kind=self.inputs.kind,
+            n_features=self.inputs.n_features,
+            batch_categories=self.batch_categories,
+            **self.source,
+        )
+        return embed(self.net, self._cells(raw, batch_size=256))
+
+
+def _check_enough_cells(raw: Raw, method: methods.Method) -> None:
+    n = len(raw.obs_names)
+    if method.n_clusters is not None and n < method.n_clusters:
+        msg = f"n_clusters={method.n_clusters} is more than the {n} cells there are; ask for fewer."
+        raise ValueError(msg)
+    if n < 10:
+        msg = f"{n} cells are too few to train on; at least 10 are needed."
+        raise ValueError(msg)
+
+
+def _check_batch_size(batch_size: int | None, n_cells: int) -> int:
+    if batch_size is None:
+        return min(256 if n_cells < 20_000 else 1024, n_cells)
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 2:
+        msg = f"batch_size={batch_size!r} must be an integer of at least 2."
+        raise ValueError(msg)
+    if batch_size > n_cells:
+        msg = f"batch_size={batch_size} is more than the {n_cells} cells there are; give a smaller one or None."
+        raise ValueError(msg)
+    return int(batch_size)

@@ -1,0 +1,9 @@
+"""First axis of the taxonomy: networks. Loaded on first use, so that reading a method's parameters needs no torch."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"autoencoder": ["Autoencoder", "Decoded"], "centroids": ["Centroids"]}
+)

@@ -1,0 +1,33 @@
+"""Cluster centres whose number may be known only after pretraining."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Centroids(nn.Module):
+    """A trainable ``n_clusters`` x ``n_latent`` matrix that takes the size of whatever is set or loaded.
+
+    Parameters
+    ----------
+    n_latent
+        Dimensions of the embedding.
+    """
+
+    def __init__(self, n_latent: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(0, n_latent))
+
+    def set(self, values: Tensor) -> None:
+        """Take over `values`, in number and in place."""
+        self.weight.data = values.detach().to(self.weight).clone()
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
+        stored = state_dict.get(f"{prefix}weight")
+        if stored is not None and stored.shape != self.weight.shape:
+            self.weight.data = torch.empty_like(stored, device=self.weight.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,0 +1,108 @@
+"""OUT: labels, memberships, embedding and a record of the run, into an AnnData."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from .model import Model
+
+RECORDED = ("scdeepclust", "anndata", "numpy", "scikit-learn", "scipy", "torch")
+
+
+def versions() -> dict[str, str]:
+    """Versions on which labels may depend."""
+    return {"python": platform.python_version(), **{name: version(name) for name in RECORDED}}
+
+
+def check_key(key_added: str) -> None:
+    """Refuse a key that h5ad cannot store.
+
+    Raises
+    ------
+    ValueError
+        It is no string, empty, or has a "/" in it.
+    """
+    if not isinstance(key_added, str) or not key_added or "/" in key_added:
+        msg = f"key_added={key_added!r} must be a non-empty string without '/': h5ad files cannot store such a key."
+        raise ValueError(msg)
+
+
+def write(
+    adata: AnnData,
+    key: str,
+    *,
+    labels: np.ndarray,
+    memberships: np.ndarray,
+    embedding: np.ndarray,
+    record: dict[str, Any],
+    kept: Sequence[int] | np.ndarray,
+) -> None:
+    """Write results under `key`; cells that were dropped get no label, and NaN.
+
+    Parameters
+    ----------
+    adata
+        Where to.
+    key
+        `obs[key]`, `obsm["X_" + key]`, `obsm[key + "_proba"]`, `uns[key]`.
+    labels
+        Cluster of each kept cell, 0 the largest.
+    memberships
+        Kept cells x clusters.
+    embedding
+        Kept cells x latent.
+    record
+        What goes to `uns`.
+    kept
+        Positions of these cells in `adata`.
+    """
+    categories = [str(k) for k in range(memberships.shape[1])]
+    codes = np.full(adata.n_obs, -1)
+    codes[kept] = labels
+    proba = np.full((adata.n_obs, len(categories)), np.nan, dtype=np.float32)
+    proba[kept] = memberships
+    z = np.full((adata.n_obs, embedding.shape[1]), np.nan, dtype=np.float32)
+    z[kept] = embedding
+    adata.obs[key] = pd.Categorical.from_codes(codes, categories=categories)
+    adata.obsm[f"X_{key}"] = z
+    adata.obsm[f"{key}_proba"] = pd.DataFrame(proba, index=adata.obs_names, columns=categories)
+    adata.uns[key] = record
+
+
+def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
+    """What :func:`write` needs of a trained model: for its training cells, or for new ones.
+
+    Parameters
+    ----------
+    model
+        A trained model.
+    adata
+        New cells; None stands for the training cells.
+    """
+    embedding = model.get_latent_representation(adata)
+    memberships = model.memberships(embedding)
+    labels = memberships.argmax(1)
+    params = {"method": model.method.name(), **model.method.params, **model.source, "random_state": model.seed}
+    record = {
+        "params": {**params, "batch_size": model.batch_size, "device": str(model.device)},
+        "n_clusters": {
+            "n_clusters": memberships.shape[1],
+            "chosen_by": "leiden" if model.method.n_clusters is None else "user",
+        },
+        "sizes": pd.DataFrame({"n_obs": np.bincount(labels, minlength=memberships.shape[1])}),
+        "history": model.history,
+        "seconds": model.seconds,
+        "versions": versions(),
+    }
+    kept = model.kept if adata is None else np.arange(len(labels))
+    return {"labels": labels, "memberships": memberships, "embedding": embedding, "record": record, "kept": kept}

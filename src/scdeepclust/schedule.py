@@ -1,0 +1,54 @@
+"""A method's schedule as data: the fourth axis of the taxonomy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from .data import Batch
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one objective.
+
+    Parameters
+    ----------
+    name
+        Shown in the progress bar and stored in the history.
+    epochs
+        At most this many passes over the cells.
+    loss
+        Terms of the objective for one minibatch; their sum is minimised.
+    start
+        Called once, without gradients, before the first epoch: k-means for the centres, for example.
+    refresh
+        Called without gradients over all cells before an epoch; returns the share of cells whose label changed.
+    every
+        Epochs between two refreshes.
+    tolerance
+        The phase ends when `refresh` reports a smaller share (never at the first `min_refreshes`).
+    min_refreshes
+        Refreshes before labels may be called settled; labels of a phase's first steps can stand still by chance.
+    patience
+        Hold out a tenth of the cells, and end the phase after this many epochs without a lower loss on them, at the
+        weights of the lowest. None trains on all cells for all epochs.
+    lr
+        Learning rate of Adam.
+    """
+
+    name: str
+    epochs: int
+    loss: Callable[[Batch], dict[str, Tensor]]
+    start: Callable[[], None] | None = None
+    refresh: Callable[[], float] | None = None
+    every: int = 1
+    tolerance: float = 0.0
+    min_refreshes: int = 3
+    patience: int | None = None
+    lr: float = 1e-3

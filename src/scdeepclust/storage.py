@@ -1,0 +1,107 @@
+"""A trained model as a folder of JSON and safetensors: loading it executes nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+
+from . import methods
+from .data import Inputs, Raw
+from .results import versions
+
+if TYPE_CHECKING:
+    import os
+
+    from .model import Model
+
+FORMAT = 1
+SETTINGS, WEIGHTS, HISTORY = "model.json", "weights.safetensors", "history.json"
+
+
+def save(model: Model, folder: str | os.PathLike, *, overwrite: bool) -> None:
+    """Write the folder; it appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    if folder.exists() and not overwrite:
+        msg = f"{str(folder)!r} exists; give overwrite=True, or another folder."
+        raise FileExistsError(msg)
+    if not folder.parent.is_dir():
+        msg = f"The folder {str(folder.parent)!r} does not exist; create it first."
+        raise FileNotFoundError(msg)
+    settings = {
+        "format": FORMAT,
+        "method": model.method.name(),
+        "params": model.method.params,
+        "inputs": model.inputs.config,
+        "source": model.source,
+        "var_names": model.var_names,
+        "batch_categories": model.batch_categories,
+        "seed": model.seed,
+        "seconds": model.seconds,
+        "batch_size": model.batch_size,
+        "versions": versions(),
+    }
+    weights = {f"net.{k}": v for k, v in model.net.state_dict().items()}
+    weights |= {f"inputs.{k}": v for k, v in model.inputs.state_dict().items()}
+    weights["order"] = model.order
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as part:
+        new = Path(part) / "model"
+        new.mkdir()
+        (new / SETTINGS).write_text(json.dumps(settings, indent=1))
+        model.history.to_json(new / HISTORY, orient="split", double_precision=15)
+        save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, new / WEIGHTS)
+        if folder.exists():
+            shutil.rmtree(folder)
+        new.replace(folder)
+
+
+def load(cls: type[Model], folder: str | os.PathLike, device: torch.device) -> Any:
+    """Make a trained model of what :func:`save` wrote."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        msg = f"There is no folder {str(folder)!r} with a saved model."
+        raise FileNotFoundError(msg)
+    try:
+        settings = json.loads((folder / SETTINGS).read_text())
+        if settings["format"] != FORMAT:
+            msg = f"format {settings['format']}, not {FORMAT}"
+            raise ValueError(msg)
+        weights = load_file(folder / WEIGHTS)
+        return _restore(cls, settings, weights, pd.read_json(folder / HISTORY, orient="split"), device)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        msg = f"{str(folder)!r} is not a model saved by this version of scdeepclust, or is damaged ({error})."
+        raise ValueError(msg) from error
+
+
+def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFrame, device: torch.device) -> Any:
+    model = cls.__new__(cls)
+    params = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["params"].items()}
+    model.method = methods.get(settings["method"], **params)
+    model.seed, model.device, model.source = settings["seed"], device, settings["source"]
+    model.var_names, model.batch_categories = settings["var_names"], settings["batch_categories"]
+    model.batch_size = settings["batch_size"]
+    model.seconds, model.history, model.order = settings["seconds"], history, weights["order"]
+    model.inputs = Inputs(**settings["inputs"])
+    model.inputs.load_state_dict(_part(weights, "inputs."))
+    model.inputs.to(device)
+    model.obs_names, model.kept, model._raw, model._latent = None, None, None, None
+    shape = Raw(torch.zeros(0, len(model.var_names)), "", None, model.var_names, None, None, model.batch_categories)
+    with torch.random.fork_rng(devices=[]):
+        model.net = model.method.network(model.inputs, shape).to(device)
+    model.net.load_state_dict(_part(weights, "net."))
+    model.net.requires_grad_(requires_grad=False).eval()
+    return model
+
+
+def _part(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}

@@ -1,0 +1,9 @@
+"""Tools: cluster cells, label new ones."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"_deepclust": ["deepclust"], "_assign": ["assign"]}
+)

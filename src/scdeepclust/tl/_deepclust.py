@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import numpy as np
+    import torch
+    from anndata import AnnData
+
+    from ..methods import Method
+
+
+def deepclust(
+    adata: AnnData,
+    method: str | Method = "idec",
+    *,
+    n_clusters: int | None = None,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    batch_key: str | None = None,
+    mask_var: str | Sequence[bool] | np.ndarray | None = "auto",
+    drop_empty: bool = False,
+    key_added: str = "deepclust",
+    random_state: int | np.random.Generator | None = 0,
+    device: str | torch.device = "auto",
+    batch_size: int | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool = True,
+    copy: bool = False,
+    **params: Any,
+) -> AnnData | None:
+    """Cluster cells with a deep method.
+
+    Give it counts (in `X` or a layer): they are normalised, reduced and clustered by a neural network that learns an
+    embedding and the clusters together. Log-normalised values serve too, and any representation through `use_rep`.
+    Values that are z-scored must be named by `use_rep="X"`, because they are neither.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes; CSR, CSC or dense, integers or floats.
+    method
+        Name of a method (see :func:`scdeepclust.methods.registry`) or a method object.
+    n_clusters
+        Number of clusters. None takes as many as Leiden finds communities in the learned embedding at resolution 1: a
+        resolution, not a number of cell types.
+    layer
+        Layer with counts or log-normalised values; `X` if None.
+    use_rep
+        Key of `obsm` with a representation to cluster instead (PCs, a latent of scvi-tools, protein levels), or
+        `"X"` to take `X` as it is.
+    batch_key
+        Column of `obs` with batches, given to the decoder so that the embedding need not carry them.
+    mask_var
+        Column of `var`, or booleans, with the genes to use. `"auto"` takes `var["highly_variable"]` where it exists,
+        else the 2,000 most variable genes (Seurat v3 by scanpy) of more than that; None takes all.
+    drop_empty
+        Whether cells without counts are left without a label, and genes without counts left out; otherwise both are
+        errors.
+    key_added
+        Under which name results are stored.
+    random_state
+        Seed. The same seed, version, device and number of threads give the same labels; the global random state is
+        not touched.
+    device
+        `"auto"` takes a GPU where there is one, else the CPU.
+    batch_size
+        Cells in a minibatch; None takes 256, and 1,024 from 20,000 cells on.
+    checkpoint
+        File written after every epoch, from which the same call goes on when it was interrupted.
+    progress
+        Whether to show a progress bar on standard error.
+    copy
+        Whether to return a changed copy instead of changing `adata`.
+    **params
+        Parameters of the method, such as `n_latent`; see its docstring.
+
+    Returns
+    -------
+    `None`, or the copy. Sets:
+
+    `adata.obs[key_added]` : :class:`pandas.Series` (dtype ``category``)
+        Clusters `"0"`, `"1"`, ..., the largest first.
+    `adata.obsm["X_" + key_added]` : :class:`numpy.ndarray` (float32)
+        Learned embedding, cells x `n_latent`.
+    `adata.obsm[key_added + "_proba"]` : :class:`pandas.DataFrame`
+        Memberships, cells x clusters, rows sum to one.
+    `adata.uns[key_added]` : :class:`dict`
+        Parameters, history of the training, how the number of clusters was chosen, sizes, seconds, versions.
+
+    Raises
+    ------
+    KeyError
+        A layer, obsm, obs or var key does not exist.
+    TypeError
+        A parameter is unknown, or the matrix is not in memory.
+    ValueError
+        Values or parameters that cannot serve; the message says what to do.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, n_clusters=3, progress=False)
+    >>> adata.obs["deepclust"].cat.categories.to_list()
+    ['0', '1', '2']
+    """
+    from .. import results
+    from ..model import Model
+
+    results.check_key(key_added)
+    if n_clusters is not None:
+        params["n_clusters"] = n_clusters
+    source = {"layer": layer, "use_rep": use_rep, "batch_key": batch_key}
+    model = Model(
+        adata,
+        method,
+        **source,
+        mask_var=mask_var,
+        drop_empty=drop_empty,
+        random_state=random_state,
+        device=device,
+        **params,
+    )
+    model.train(batch_size=batch_size, checkpoint=checkpoint, progress=progress)
+    adata = adata.copy() if copy else adata
+    results.write(adata, key_added, **results.of(model))
+    return adata if copy else None

@@ -1,0 +1,180 @@
+"""The one training loop. A method gives it phases; all state lives in the network, so a run can stop and go on."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from .distributed import average_gradients, n_processes, rank, total
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+    from .data import Cells
+    from .schedule import Phase
+
+# A held-out loss has to fall by this share to count as lower: smaller gains cost epochs and change no label.
+MIN_GAIN = 1e-3
+
+
+class Interrupted(UserWarning):
+    """Training was stopped by the user; results are those of the best state so far."""
+
+
+class Trainer:
+    """Runs a schedule over cells.
+
+    Parameters
+    ----------
+    net
+        The network; its parameters and buffers are all the state that a method has.
+    cells
+        The cells of this process.
+    seed
+        Seed of the private random generator.
+    checkpoint
+        Where to save after every epoch and what to go on from.
+    progress
+        Whether to show a progress bar on standard error.
+    """
+
+    def __init__(
+        self, net: nn.Module, cells: Cells, *, seed: int, checkpoint: Checkpoint | None = None, progress: bool = True
+    ) -> None:
+        self.net, self.cells, self.seed, self.checkpoint = net, cells, seed, checkpoint
+        self.show = progress and rank() == 0
+        self.generator = torch.Generator().manual_seed(seed + rank())
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {}  # of the phase under way: lowest held-out loss, its weights, epochs since
+        self.interrupted = False
+
+    def fit(self, phases: list[Phase]) -> list[dict[str, Any]]:
+        """Run the phases, or what a checkpoint left of them, and return the history: one dictionary an epoch."""
+        stored = self.checkpoint.load() if self.checkpoint else None
+        at = self._restore(stored) if stored else (0, 0)
+        devices = [self.cells.device] if self.cells.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            for n, phase in enumerate(phases):
+                if n >= at[0]:
+                    self._run(n, phase, first=at[1] if n == at[0] else 0, stored=stored if n == at[0] else None)
+                    stored = None
+        return self.history
+
+    def _run(self, n: int, phase: Phase, *, first: int, stored: dict[str, Any] | None) -> None:
+        if phase.start and not first:
+            with torch.no_grad():
+                phase.start()
+        if not first:
+            self.best = {}
+        self.net.train()
+        optimizer = self._optimizer(phase)
+        if first and stored:
+            optimizer.load_state_dict(stored["optimizer"])
+        seen, held_out = self._split(n, phase)
+        bar = tqdm(total=phase.epochs, initial=first, desc=phase.name, unit="epoch", disable=not self.show or not phase.epochs)
+        try:
+            for epoch in range(first, phase.epochs):
+                if self.interrupted or self._out_of_patience(phase):
+                    break
+                row: dict[str, Any] = {"phase": phase.name, "epoch": epoch}
+                if phase.refresh and epoch % phase.every == 0:
+                    with torch.no_grad():
+                        row["label_change"] = phase.refresh()
+                    if epoch // phase.every >= phase.min_refreshes and row["label_change"] <= phase.tolerance:
+                        break
+                row |= self._epoch(phase, optimizer, seen)
+                if held_out is not None:
+                    row["held_out"] = self._held_out(phase, held_out)
+                self.history.append(row)
+                self._save(n, epoch + 1, optimizer)
+                bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if isinstance(v, float)}, refresh=False)
+                bar.update()
+        except KeyboardInterrupt:
+            self.interrupted = True
+            msg = f"Training was interrupted in phase {phase.name!r}: the results are those of the best state so far."
+            warnings.warn(msg, Interrupted, stacklevel=2)
+        finally:
+            bar.close()
+        if self.best.get("net"):
+            self.net.load_state_dict(self.best["net"])
+        self._save(n + 1, 0, optimizer)
+
+    def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+        parameters = [p for p in self.net.parameters() if p.requires_grad and p.numel()]
+        return torch.optim.Adam(parameters, lr=phase.lr, fused=True)
+
+    def _split(self, n: int, phase: Phase) -> tuple[Tensor, Tensor | None]:
+        """Cells to train on and cells held out; the same again when a run goes on."""
+        if phase.patience is None:
+            return torch.arange(len(self.cells)), None
+        order = torch.randperm(len(self.cells), generator=torch.Generator().manual_seed(self.seed + rank() + n))
+        n_held_out = max(1, len(self.cells) // 10)
+        return order[n_held_out:].sort().values, order[:n_held_out]
+
+    def _epoch(self, phase: Phase, optimizer: torch.optim.Optimizer, seen: Tensor) -> dict[str, float]:
+        # Noise and dropout draw from torch's global stream, which is forked for the run and follows our generator.
+        torch.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        sums: dict[str, Tensor | float] = {}
+        n_seen = 0
+        for batch in self.cells.batches(seen, generator=self.generator):
+            terms = phase.loss(batch)
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(terms.values())).sum().backward()
+            average_gradients(parameters)
+            optimizer.step()
+            n_seen += len(batch.index)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() * len(batch.index)
+        return {name: float(value) / n_seen for name, value in sums.items()}
+
+    @torch.no_grad()
+    def _held_out(self, phase: Phase, held_out: Tensor) -> float:
+        """Loss on the held-out cells; remembers the weights where it was lowest."""
+        self.net.eval()
+        sums = torch.zeros(2, dtype=torch.float64)
+        for batch in self.cells.batches(held_out):
+            loss = torch.stack(list(phase.loss(batch).values())).sum()
+            sums += torch.tensor([float(loss) * len(batch.index), len(batch.index)], dtype=torch.float64)
+        self.net.train()
+        loss = float((total(sums)[0] / sums[1]))
+        if loss < self.best.get("loss", float("inf")) * (1 - MIN_GAIN):
+            self.best = {"loss": loss, "net": copy.deepcopy(self.net.state_dict()), "since": 0}
+        else:
+            self.best["since"] = self.best.get("since", 0) + 1
+        return loss
+
+    def _out_of_patience(self, phase: Phase) -> bool:
+        return phase.patience is not None and self.best.get("since", 0) >= phase.patience
+
+    def _save(self, n: int, epoch: int, optimizer: torch.optim.Optimizer) -> None:
+        if self.checkpoint and not self.interrupted and rank() == 0 and n_processes() == 1:
+            self.checkpoint.save({
+                "net": self.net.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "generator": self.generator.get_state(),
+                "at": (n, epoch),
+                "history": self.history,
+                "best": self.best if epoch else {},
+            })  # fmt: skip
+
+    def _restore(self, stored: dict[str, Any]) -> tuple[int, int]:
+        self.net.load_state_dict(stored["net"])
+        self.generator.set_state(stored["generator"])
+        self.history = list(stored["history"])
+        self.best = dict(stored["best"])
+        return stored["at"]
+
+
+@torch.no_grad()
+def embed(net: nn.Module, cells: Cells) -> Tensor:
+    """Embedding of all cells of this process, cells x latent, in their order."""
+    training = net.training
+    net.eval()
+    z = torch.cat([net.encode(batch.x) for batch in cells.chunks()])
+    net.train(training)
+    return z
