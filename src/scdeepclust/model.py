@@ -258,7 +258,12 @@ class Model:
     def _build(self, raw: Raw) -> torch.nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return self.method.network(self.inputs, raw).to(self.device)
+            net = self.method.network(
+                self.inputs, n_genes=len(raw.var_names), n_categories=len(raw.batch_categories)
+            )
+        with torch.no_grad():
+            self.method.initialise(net, self.inputs, raw)
+        return net.to(self.device)
 
     def _cells(self, raw: Raw, batch_size: int, x: torch.Tensor | None = None) -> Cells:
         return self.inputs.cells(

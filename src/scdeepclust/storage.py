@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from . import methods
-from .data import Inputs, Raw
+from .data import Inputs
 from .results import versions
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFr
     model.inputs.load_state_dict(_part(weights, "inputs."))
     model.inputs.to(device)
     model.obs_names, model.kept, model._raw, model._latent = None, None, None, None
-    shape = Raw(torch.zeros(0, len(model.var_names)), "", None, model.var_names, None, None, model.batch_categories)
+    n_genes, n_categories = len(model.var_names), len(model.batch_categories)
     with torch.random.fork_rng(devices=[]):
-        model.net = model.method.network(model.inputs, shape).to(device)
+        model.net = model.method.network(model.inputs, n_genes=n_genes, n_categories=n_categories).to(device)
     model.net.load_state_dict(_part(weights, "net."))
     model.net.requires_grad_(requires_grad=False).eval()
     return model

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..losses.representation.reconstruction import Counts
     from .read import Raw
 
-CLIP = 10.0  # z-scores above it are outliers of rare genes that would rule a squared error; as scanpy's tutorials do
+CLIP = 10.0  # standard deviations above a gene's mean; higher values of rare genes would rule a squared error
 
 
 class Inputs(nn.Module):
@@ -30,27 +30,37 @@ class Inputs(nn.Module):
     kind
         What is read: `"counts"`, `"lognorm"` or `"rep"`.
     transform
-        `"sqrt"`, `"log1p"`, or `"scaled"` (log1p, z-scored by gene, clipped at 10).
+        `"sqrt"` or `"log1p"`, of counts.
+    gene_scaling
+        Each gene is divided by this power of its standard deviation: 0 leaves genes as they are, 1 gives z-scores.
     n_pcs
         Principal components, or None for genes.
     """
 
     median_total: Tensor
+    used_share: Tensor
+    n_genes: Tensor
     mean: Tensor
     scale: Tensor
+    ceiling: Tensor
     components: Tensor
     spread: Tensor
 
-    def __init__(self, kind: str, transform: str, n_pcs: int | None) -> None:
+    def __init__(self, kind: str, transform: str, gene_scaling: float, n_pcs: int | None) -> None:
         super().__init__()
-        self.kind, self.transform, self.n_pcs = kind, transform, n_pcs
-        for name in ("median_total", "mean", "scale", "components", "spread"):
+        self.kind, self.transform, self.gene_scaling, self.n_pcs = kind, transform, gene_scaling, n_pcs
+        for name in ("median_total", "used_share", "n_genes", "mean", "scale", "ceiling", "components", "spread"):
             self.register_buffer(name, torch.ones(1))
 
     @property
     def config(self) -> dict[str, Any]:
         """Arguments that make an unfitted twin."""
-        return {"kind": self.kind, "transform": self.transform, "n_pcs": self.n_pcs}
+        return {
+            "kind": self.kind,
+            "transform": self.transform,
+            "gene_scaling": self.gene_scaling,
+            "n_pcs": self.n_pcs,
+        }
 
     @property
     def n_features(self) -> int:
@@ -69,20 +79,18 @@ class Inputs(nn.Module):
             self.spread = x.square().mean().sqrt().clamp_min(1e-12)
             return x / self.spread
         if self.kind == "counts":
-            totals = raw.values.sum(1)
-            self.median_total = torch.tensor([np.median(totals[totals > 0])], dtype=torch.float32)
-        values = self._values(raw.values)
-        mean = np.asarray(values.mean(0), dtype=np.float64).ravel()
-        square = values.copy()
-        square.data **= 2
-        variance = np.maximum(np.asarray(square.mean(0), dtype=np.float64).ravel() - mean**2, 0)
-        del square
-        sd = np.sqrt(variance) if self.transform == "scaled" else np.ones_like(mean)
-        sd[sd < 1e-6] = 1.0
-        self.scale = torch.from_numpy(sd.astype(np.float32))
-        self.mean = torch.from_numpy((mean / sd).astype(np.float32))
+            self.median_total = torch.tensor(np.median(raw.totals), dtype=torch.float32)
+            self.used_share = torch.tensor(np.median(raw.values.sum(1) / raw.totals), dtype=torch.float32)
+            self.n_genes = torch.tensor(raw.n_genes)
+        values = self._values(raw)
+        mean, sd = _moments(values)
+        scale = np.where(sd < 1e-6, 1.0, sd) ** self.gene_scaling
+        self.scale = torch.from_numpy(scale.astype(np.float32))
+        self.mean = torch.from_numpy((mean / scale).astype(np.float32))
+        self.ceiling = torch.from_numpy(((mean + CLIP * sd) / scale).astype(np.float32))
         if not self._projects:
-            self.spread = torch.tensor(max(float(np.sqrt((variance / sd**2).mean())), 1e-12), dtype=torch.float32)
+            spread = np.sqrt(((sd / scale) ** 2).mean())
+            self.spread = torch.tensor(max(spread, 1e-12), dtype=torch.float32)
             return None
         return self._fit_components(self._scaled(values), seed)
 
@@ -97,26 +105,34 @@ class Inputs(nn.Module):
         self.spread = x.square().mean().sqrt().clamp_min(1e-12)
         return x / self.spread
 
-    def _values(self, matrix: sparse.csr_array) -> sparse.csr_array:
+    def size(self, raw: Raw) -> np.ndarray:
+        """Size factor of each cell: its total over all genes by the median total.
+
+        New cells may come with the model's genes only; then their share of the total stands for it.
+        """
+        totals = raw.totals
+        if raw.n_genes < float(self.n_genes) / 2:
+            totals = raw.values.sum(1) / float(self.used_share)
+        return np.maximum(totals / float(self.median_total), 1e-8).astype(np.float32)
+
+    def _values(self, raw: Raw) -> sparse.csr_array:
         """Normalised and transformed values, before scaling."""
+        matrix = raw.values
         if self.kind != "counts":
             return matrix
-        size = np.maximum(matrix.sum(1) / float(self.median_total), 1e-8)
-        data = matrix.data / np.repeat(size, np.diff(matrix.indptr)).astype(np.float32)
+        data = matrix.data / np.repeat(self.size(raw), np.diff(matrix.indptr))
         data = np.sqrt(data, out=data) if self.transform == "sqrt" else np.log1p(data, out=data)
         return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
     def _scaled(self, values: sparse.csr_array) -> sparse.csr_array:
-        if self.transform != "scaled":
-            return values
-        data = values.data / self.scale.numpy()[values.indices]
-        # Centring is left to what follows, so that zeros stay unstored: z > CLIP means data > CLIP + mean.
-        np.minimum(data, (CLIP + self.mean.numpy())[values.indices], out=data)
+        """Scaled and clipped values; centring is left to what follows, so that zeros stay unstored."""
+        data = values.data / self.scale.cpu().numpy()[values.indices]
+        np.minimum(data, self.ceiling.cpu().numpy()[values.indices], out=data)
         return sparse.csr_array((data, values.indices, values.indptr), shape=values.shape)
 
-    def project(self, matrix: sparse.csr_array) -> Tensor:
+    def project(self, raw: Raw) -> Tensor:
         """Features of cells by the fitted components."""
-        values = self._scaled(self._values(matrix))
+        values = self._scaled(self._values(raw))
         components = self.components.cpu().numpy()
         x = values @ components.T - self.mean.cpu().numpy() @ components.T
         return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) / self.spread.cpu()
@@ -127,8 +143,7 @@ class Inputs(nn.Module):
         if self.kind == "counts":
             value = value / size[rows.row, 0]
             value = value.sqrt() if self.transform == "sqrt" else value.log1p()
-        if self.transform == "scaled":
-            value = torch.minimum(value / self.scale[rows.gene], CLIP + self.mean[rows.gene])
+        value = torch.minimum(value / self.scale[rows.gene], self.ceiling[rows.gene])
         return (rows._replace(value=value).dense() - self.mean) / self.spread
 
     def cells(
@@ -139,12 +154,11 @@ class Inputs(nn.Module):
             if self.kind == "rep":
                 x = (torch.from_numpy(raw.values) - self.mean.cpu()) / self.spread.cpu()
             else:
-                x = self.project(raw.values)
+                x = self.project(raw)
         needs_rows = x is None or count_likelihood
         size = None
         if self.kind == "counts" and needs_rows:
-            totals = torch.from_numpy(raw.values.sum(1).astype(np.float32))
-            size = (totals / self.median_total.cpu()).clamp_min(1e-8)[:, None].to(device)
+            size = torch.from_numpy(self.size(raw))[:, None].to(device)
         covariates = None
         if raw.batches is not None:
             covariates = (torch.from_numpy(raw.batches.astype(np.int64)).to(device), len(raw.batch_categories))
@@ -159,10 +173,9 @@ class Inputs(nn.Module):
             count_likelihood=count_likelihood,
         )
 
-    def log_mean(self, matrix: sparse.csr_array) -> Tensor:
+    def log_mean(self, raw: Raw) -> Tensor:
         """Log of each gene's mean count at size factor one, where a count decoder starts."""
-        size_total = max(float((matrix.sum(1) / float(self.median_total)).sum()), 1e-8)
-        mean = np.asarray(matrix.sum(0), dtype=np.float64).ravel() / size_total
+        mean = np.asarray(raw.values.sum(0), dtype=np.float64).ravel() / self.size(raw).sum(dtype=np.float64)
         return torch.from_numpy(np.log(np.maximum(mean, 1e-6)).astype(np.float32))
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
@@ -170,3 +183,10 @@ class Inputs(nn.Module):
             if f"{prefix}{name}" in state_dict:
                 self._buffers[name] = torch.empty_like(state_dict[f"{prefix}{name}"])
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _moments(values: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column."""
+    mean = np.asarray(values.mean(0), dtype=np.float64).ravel()
+    square = sparse.csr_array((values.data**2, values.indices, values.indptr), shape=values.shape)
+    return mean, np.sqrt(np.maximum(np.asarray(square.mean(0), dtype=np.float64).ravel() - mean**2, 0))

@@ -39,6 +39,10 @@ class Raw:
         Names of the batches.
     kept
         Which cells of the AnnData these are: all, unless empty cells were dropped.
+    totals
+        Sum of each cell over all genes, used or not: depth is a matter of the cell, not of the genes chosen.
+    n_genes
+        How many genes these sums run over.
     """
 
     values: Any
@@ -46,6 +50,8 @@ class Raw:
     obs_names: pd.Index
     var_names: list[str]
     kept: np.ndarray
+    totals: np.ndarray | None = None
+    n_genes: int = 0
     batches: np.ndarray | None = None
     batch_categories: list[str] = field(default_factory=list)
 
@@ -61,6 +67,7 @@ class Raw:
             values=self.values[keep],
             obs_names=self.obs_names[keep],
             kept=self.kept[keep],
+            totals=None if self.totals is None else self.totals[keep],
             batches=None if self.batches is None else self.batches[keep],
         )
 
@@ -136,7 +143,15 @@ def read_genes(adata: AnnData, layer: str | None, mask_var: Any, *, counts: bool
     values = as_csr(values)
     check_finite(values.data, name)
     kind = _kind(values, adata, name, counts=counts)
-    raw = Raw(values, kind, adata.obs_names, [str(v) for v in adata.var_names], np.arange(adata.n_obs))
+    raw = Raw(
+        values,
+        kind,
+        adata.obs_names,
+        [str(v) for v in adata.var_names],
+        kept=np.arange(adata.n_obs),
+        totals=values.sum(1),
+        n_genes=adata.n_vars,
+    )
     keep = _mask(adata, raw, mask_var)
     return raw if keep is None else raw.genes(keep)
 
@@ -204,14 +219,20 @@ def _highly_variable(raw: Raw) -> np.ndarray:
     import scanpy as sc
     from anndata import AnnData as Anndata
 
-    flavor = "seurat_v3" if raw.kind == "counts" else "seurat"
-    bare = Anndata(raw.values)
-    try:
-        table = sc.pp.highly_variableread_genes(bare, n_top_genes=N_TOP_GENES, flavor=flavor, inplace=False)
-    except ValueError:  # its loess fails where many genes share a mean, as in very small data
-        logged = raw.values.log1p() if raw.kind == "counts" else raw.values
-        table = sc.pp.highly_variableread_genes(Anndata(logged), n_top_genes=N_TOP_GENES, flavor="seurat", inplace=False)
-    return table["highly_variable"].to_numpy(dtype=bool)
+    def table(flavor: str, values: sparse.csr_array) -> pd.DataFrame:
+        bare = Anndata(sparse.csr_matrix(values))  # older scanpy does not know sparse arrays here
+        return sc.pp.highly_variable_genes(
+            bare, n_top_genes=N_TOP_GENES, flavor=flavor, inplace=False, check_values=False
+        )
+
+    if raw.kind == "lognorm":
+        found = table("seurat", raw.values)
+    else:
+        try:
+            found = table("seurat_v3", raw.values)
+        except ValueError:  # its loess fails where many genes share a mean, as in very small data
+            found = table("seurat", raw.values.log1p())
+    return found["highly_variable"].to_numpy(dtype=bool)
 
 
 def _without_empty(raw: Raw, *, drop_empty: bool) -> Raw:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 VARIABLE = "SCDEEPCLUST_DATASETS"
+NAMES: list[str] = []  # in the order the finders are made
 
 
 def finder(name: str, title: str, labels: str, paper: str, *, labelled: bool = True) -> Callable[[], AnnData]:
@@ -22,6 +23,7 @@ def finder(name: str, title: str, labels: str, paper: str, *, labelled: bool = T
     def find() -> AnnData:
         return load(name, labelled=labelled)
 
+    NAMES.append(name)
     find.__name__ = find.__qualname__ = name
     find.__module__ = f"{__package__}.public"
     find.__doc__ = _DOC.format(name=name, title=title, labels=labels, paper=paper, otherwise=_otherwise(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import _scanpy
-from ._find import finder, where
+from ._find import NAMES, finder, where
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,7 +53,7 @@ def available() -> dict[str, str]:
     >>> available()["pbmc68k"]
     'scanpy has it in its wheel'
     """
-    return {"pbmc68k": "scanpy has it in its wheel", **{found.__name__: where(found.__name__) for found in _FOUND}}
+    return {"pbmc68k": "scanpy has it in its wheel", **{name: where(name) for name in NAMES}}
 
 
 _ZHENG = "Zheng et al. (2017), Nature Communications 8:14049, doi:10.1038/ncomms14049."
@@ -135,21 +135,4 @@ bodenmiller12_cytof = finder(
     "Find 172,791 blood cells x 24 proteins (CyTOF, arcsinh of intensity / 5, dense), large.",
     "Labels are 9 weak threshold gates made for this collection, not expert gating.",
     "Bodenmiller et al. (2012), Nature Biotechnology 30:858-867, doi:10.1038/nbt.2317.",
-)
-
-_FOUND = (
-    paul15,
-    paul15_mini,
-    pbmc3k,
-    pbmc4k_10x,
-    pbmc68k_reduced,
-    worm_neuron,
-    cbmc_citeseq,
-    kang18_pbmc_ifnb,
-    pollen14,
-    cellbench_cell_lines,
-    cellbench_rnamix,
-    tusi18_bonemarrow,
-    krumsiek11,
-    bodenmiller12_cytof,
 )

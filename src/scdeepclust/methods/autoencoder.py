@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from .. import diffusion, losses, networks
 from ..schedule import Phase
@@ -24,9 +24,11 @@ class AutoencoderMethod(Method, abstract=True):
     Parameters
     ----------
     transform
-        How counts become features: `"sqrt"` (square root at median depth), `"log1p"` (log1p at median depth) or
-        `"scaled"` (log1p, z-scored by gene, clipped at 10). Values that are log-normalised already are taken as they
-        are, or z-scored.
+        How counts, divided by the cell's size factor, become features: `"sqrt"` or `"log1p"`. Log-normalised values
+        are taken as they are.
+    gene_scaling
+        Power of its standard deviation by which each gene is divided: 0 leaves genes as they are (large types are
+        told apart best), 1 gives z-scores (rare types are), 0.5 is between. Clipped at 10 standard deviations.
     n_pcs
         Principal components of these features that the network reads. None gives it the genes themselves. A
         representation (`use_rep`) is read as it is.
@@ -55,7 +57,8 @@ class AutoencoderMethod(Method, abstract=True):
         Learning rate of Adam in pretraining.
     """
 
-    transform: Literal["sqrt", "log1p", "scaled"] = "sqrt"
+    transform: Literal["sqrt", "log1p"] = "sqrt"
+    gene_scaling: Annotated[float, Ge(0), Le(1)] = 0.5
     n_pcs: Annotated[int, Ge(2)] | None = 20
     likelihood: Literal["mse", "nb", "zinb"] = "mse"
     hidden: tuple[Annotated[int, Ge(1)], ...] = (256, 64)
@@ -77,21 +80,26 @@ class AutoencoderMethod(Method, abstract=True):
         """The transformation from stored values of a `kind` to what the network sees."""
         from ..data import Inputs
 
-        return Inputs(kind, self.transform, self.n_pcs)
+        return Inputs(kind, self.transform, self.gene_scaling, self.n_pcs)
 
-    def network(self, inputs: Inputs, raw: Raw) -> nn.Module:
+    def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
         """An autoencoder with cluster centres."""
         net = networks.Autoencoder(
             inputs.n_features,
             self.hidden,
             self.n_latent,
-            n_out=raw.values.shape[1] if self.needs_counts else inputs.n_features,
-            n_covariates=len(raw.batch_categories),
-            log_mean=inputs.log_mean(raw.values) if self.needs_counts else None,
+            n_out=n_genes if self.needs_counts else inputs.n_features,
+            n_covariates=n_categories,
+            counts=self.needs_counts,
             zero_inflated=self.likelihood == "zinb",
         )
         net.centroids = networks.Centroids(self.n_latent)
         return net
+
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:
+        """Let a decoder of counts begin at each gene's mean, which spares it many steps."""
+        if self.needs_counts:
+            net.mean.bias.copy_(inputs.log_mean(raw))
 
     def prepare(self, cells: Cells) -> Cells:
         """Let the decoder explain features averaged over neighbours."""

@@ -109,8 +109,11 @@ class Method(ABC):
         """The transformation from stored values of a `kind` to what the network sees."""
 
     @abstractmethod
-    def network(self, inputs: Inputs, raw: Raw) -> nn.Module:
-        """The network, with all state that the method will ever have."""
+    def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
+        """The network for so many genes and batches, with all state that the method will ever have."""
+
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:  # noqa: B027
+        """Set weights that the data suggest."""
 
     def prepare(self, cells: Cells) -> Cells:
         """Derive from all cells what the method needs before training."""

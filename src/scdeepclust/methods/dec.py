@@ -15,7 +15,7 @@ from .autoencoder import AutoencoderMethod
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ..data import Batch, Cells, Inputs, Raw
+    from ..data import Batch, Cells, Inputs
 
 
 MAX_REVIVALS = 3  # a cluster that vanishes again and again has no cells to live on
@@ -59,9 +59,9 @@ class DEC(AutoencoderMethod):
     tolerance: Annotated[float, Ge(0)] = 1e-3
     cluster_lr: Annotated[float, Gt(0)] = 1e-3
 
-    def network(self, inputs: Inputs, raw: Raw) -> nn.Module:
+    def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
         """An autoencoder with cluster centres and the target that they are trained towards."""
-        net = super().network(inputs, raw)
+        net = super().network(inputs, n_genes=n_genes, n_categories=n_categories)
         net.target = losses.SharpenedTarget(
             net.encoder,
             net.centroids,

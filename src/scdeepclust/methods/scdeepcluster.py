@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from .idec import IDEC
 
@@ -22,7 +22,8 @@ class SCDeepCluster(IDEC):
     instead of one a gene and cell, z-scores are clipped, and Adam trains both stages.
     """
 
-    transform: Literal["sqrt", "log1p", "scaled"] = "scaled"
+    transform: Literal["sqrt", "log1p"] = "log1p"
+    gene_scaling: Annotated[float, Ge(0), Le(1)] = 1.0
     n_pcs: Annotated[int, Ge(2)] | None = None
     likelihood: Literal["mse", "nb", "zinb"] = "zinb"
     n_latent: Annotated[int, Ge(1)] = 32

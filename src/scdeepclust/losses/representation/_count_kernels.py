@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-f32, i32 = np.float32, np.int32
+f32, f64, i32 = np.float32, np.float64, np.int32
 
 # Coefficients of expf and logf in the Cephes library (S. L. Moshier, netlib.org/cephes), about one unit in the last place.
 E5, E4, E3, E2, E1, E0 = map(f32, (1.98756915e-4, 1.39819995e-3, 8.33345191e-3, 4.16657959e-2, 1.66666655e-1, 0.5))
@@ -26,12 +26,16 @@ L8, L7, L6, L5, L4, L3, L2, L1, L0 = map(
 )
 ZERO, HALF, ONE = f32(0), f32(0.5), f32(1)
 LOG2E, LN2 = f32(1 / math.log(2)), f32(math.log(2))
-LN2_HIGH, LN2_LOW = f32(0.693359375), f32(-2.12194440e-4)  # their sum is log 2; the first has few bits, so k * high is exact
+LN2_HIGH, LN2_LOW = (
+    f32(0.693359375),
+    f32(-2.12194440e-4),
+)  # their sum is log 2; the first has few bits, so k * high is exact
 LOWEST = f32(-87)  # exp of less is not a normal float32 number
 SQRT2_MINUS_1 = f32(math.sqrt(2) - 1)
 BIAS, MANTISSA, SQRT_HALF_BITS = i32(127), i32(23), f32(math.sqrt(0.5)).view(np.int32)
 
 SMALL = 8  # counts up to here need no gamma function; arguments from here on suit Stirling's series
+LARGE = 64
 LOG_FACTORIAL = np.array([math.lgamma(count + 1) for count in range(256)])
 
 # error_model="numpy": a check for division by zero would keep the loops from being vectorised.
@@ -173,6 +177,10 @@ def _rising(x, theta):
 @inlined
 def _positive_count(x, eta, tau, theta, e, log1p):
     """What a count x > 0 adds to theta * softplus(d): loss, gradient by log mean, gradient by log dispersion."""
+    e, log1p, eta, tau = f64(e), f64(log1p), f64(eta), f64(tau)  # float() would leave them float32
+    if x > LARGE:  # times which the float32 of the dense pass would be too coarse
+        e = math.exp(-abs(eta - tau))
+        log1p = math.log1p(e)
     log_rising, rate = _rising(x, theta)
     log_factorial = LOG_FACTORIAL[int(x)] if x < LOG_FACTORIAL.size and x == np.floor(x) else math.lgamma(x + 1.0)
     loss = x * (log1p - (tau if eta > tau else eta)) + log_factorial - log_rising
@@ -191,7 +199,7 @@ def nb_rows(counts, dispersion, log_mean, grad, first, last, sums):
     for i in range(first, last):
         _nb_row(log_mean[i], tau, scaled_theta, grad[i], e, log1p, sums[0], sums[1])
         for at in range(pointer[i], pointer[i + 1]):
-            j, x = gene[at], float(value[at])
+            j, x = gene[at], f64(value[at])
             if x > 0:
                 loss, by_mean, by_dispersion = _positive_count(x, log_mean[i, j], tau[j], theta[j], e[j], log1p[j])
                 total += loss
@@ -210,9 +218,24 @@ def zinb_rows(counts, dispersion, log_mean, logits, grad, grad_logits, first, la
     e, log1p, rest, log1p_logit, inflated, loss0, slope = row[0], row[1], row[2], row[3], row[4], row[5], row[6]
     total = 0.0
     for i in range(first, last):
-        _zinb_row(log_mean[i], tau, theta32, logits[i], grad[i], grad_logits[i], e, log1p, rest, log1p_logit, inflated, loss0, slope, f32(scale))
+        _zinb_row(
+            log_mean[i],
+            tau,
+            theta32,
+            logits[i],
+            grad[i],
+            grad_logits[i],
+            e,
+            log1p,
+            rest,
+            log1p_logit,
+            inflated,
+            loss0,
+            slope,
+            f32(scale),
+        )
         for at in range(pointer[i], pointer[i + 1]):
-            j, x = gene[at], float(value[at])
+            j, x = gene[at], f64(value[at])
             if x > 0:
                 eta, d = log_mean[i, j], log_mean[i, j] - tau[j]
                 loss, by_mean, by_dispersion = _positive_count(x, eta, tau[j], theta[j], e[j], log1p[j])

@@ -6,24 +6,19 @@ Counts cost what their non-zeros cost: with ``d = log mean - log dispersion`` th
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
+from scdeepclust.losses.representation import _compiled_likelihood
 
+if TYPE_CHECKING:
     from scipy.sparse import csr_array, csr_matrix
     from torch import Tensor
 
 STIRLING_FROM = 64.0  # from this dispersion on, the series is exact to 1e-12 and a difference of lgamma is not
-PARALLEL_FROM = 2**17  # entries; a minibatch of fewer is done before a second thread has begun
 
 
 class Counts(NamedTuple):
@@ -125,8 +120,8 @@ def _likelihood(log_mean: Tensor, log_dispersion: Tensor, zero_logits: Tensor | 
     # half precision comes from autocast; its three digits do not do for a likelihood
     given = [tensor.float() if tensor.dtype in {torch.float16, torch.bfloat16} else tensor for tensor in given]
     plain = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in given)
-    if plain and log_dispersion.ndim == 1 and _kernels() is not None:
-        return _Compiled.apply(counts, *given)
+    if plain and log_dispersion.ndim == 1 and _compiled_likelihood.kernels() is not None:
+        return _compiled_likelihood.CompiledLikelihood.apply(counts, *given)
     return _differentiable(counts, *given)
 
 
@@ -135,7 +130,7 @@ def _differentiable(counts: Counts, eta: Tensor, tau: Tensor, logits: Tensor | N
     tau = tau.expand(eta.shape)  # then gathering needs no atomic additions, whose order differs from run to run
     softplus = -F.logsigmoid(tau - eta)
     nb_zero = tau.exp() * softplus
-    zero = nb_zero if logits is None else F.softplus(-logits) - F.softplus(-logits - nb_zero)
+    zero = nb_zero if logits is None else F.logsigmoid(logits + nb_zero) - F.logsigmoid(logits)
     exact = torch.float32 if eta.device.type == "mps" else torch.float64
     place = counts.row * counts.shape[1] + counts.gene
 
@@ -145,7 +140,7 @@ def _differentiable(counts: Counts, eta: Tensor, tau: Tensor, logits: Tensor | N
     x = counts.value.to(exact)
     extra = x * (at_counts(softplus) - at_counts(eta)) + torch.lgamma(x + 1) - _log_rising(x, at_counts(tau))
     if logits is not None:
-        extra = extra + at_counts(nb_zero) + F.softplus(at_counts(logits)) - at_counts(zero)
+        extra = extra + at_counts(nb_zero) - F.logsigmoid(-at_counts(logits)) - at_counts(zero)
     total = zero.sum() + torch.where(x > 0, extra, 0).sum()
     return (total / zero.numel()).to(zero.dtype)
 
@@ -158,76 +153,3 @@ def _log_rising(x: Tensor, log_theta: Tensor) -> Tensor:
     direct = torch.lgamma(low + x) - torch.lgamma(low) - x * low.log()
     rest = (1 / (high + x) - 1 / high) / 12 - ((high + x) ** -3 - high**-3) / 360
     return torch.where(theta < STIRLING_FROM, direct, (high + x - 0.5) * torch.log1p(x / high) - x + rest)
-
-
-class _Compiled(torch.autograd.Function):
-    """Value and gradients together in one pass over float32 on CPU."""
-
-    @staticmethod
-    def forward(ctx, counts: Counts, eta: Tensor, tau: Tensor, logits: Tensor | None = None) -> Tensor:
-        n_cells, n_genes = eta.shape
-        if counts.gene.numel() and not 0 <= counts.gene.min() <= counts.gene.max() < n_genes:
-            msg = f"Counts name genes outside of 0 to {n_genes - 1}."
-            raise IndexError(msg)
-        heads = [tensor.detach().contiguous() for tensor in (eta, logits) if tensor is not None]
-        gradients = [torch.empty_like(head) for head in heads]
-        log_theta, scale = tau.detach().contiguous().numpy(), 1 / eta.numel()
-        theta = np.exp(log_theta, dtype=np.float64)
-        run = _kernels().nb_rows if logits is None else _kernels().zinb_rows
-        run = partial(run, _pointers(counts), (log_theta, theta, scale), *_arrays(heads), *_arrays(gradients))
-        total, (zero, slope, nonzero_slope) = _in_blocks(run, n_cells, n_genes)
-        # with zero inflation the responsibilities differ from cell to cell, and `zero` holds losses already
-        total += zero.sum() if logits is not None else theta @ zero
-        by_tau = torch.from_numpy((theta * slope + nonzero_slope) * scale).float()
-        ctx.save_for_backward(gradients[0], by_tau, *gradients[1:])
-        return eta.new_tensor(total * scale)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = ctx.saved_tensors if upstream == 1 else [upstream * gradient for gradient in ctx.saved_tensors]
-        return (None, *gradients, None)[: len(ctx.needs_input_grad)]
-
-
-def _arrays(tensors: list[Tensor]) -> list[np.ndarray]:
-    return [tensor.numpy() for tensor in tensors]
-
-
-def _pointers(counts: Counts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compressed rows."""
-    pointer = np.searchsorted(counts.row.numpy(), np.arange(counts.shape[0] + 1))
-    return pointer, counts.gene.contiguous().numpy(), counts.value.float().contiguous().numpy()
-
-
-def _in_blocks(run: Callable[..., float], n_cells: int, n_genes: int) -> tuple[float, np.ndarray]:
-    """Run blocks of cells in threads; their number and order of summation do not depend on the number of threads."""
-    size = max(64, -(-n_cells // 16))
-    starts = range(0, n_cells, size)
-    sums = np.zeros((len(starts), 3, n_genes), np.float32)
-
-    def block(number: int) -> float:
-        first = starts[number]
-        return run(first, min(first + size, n_cells), sums[number])
-
-    parallel = torch.get_num_threads() > 1 and n_cells * n_genes >= PARALLEL_FROM
-    each = _threads(os.getpid(), torch.get_num_threads()).map if parallel else map
-    return sum(each(block, range(len(starts)))), sums.sum(0, dtype=np.float64)
-
-
-@cache
-def _threads(process: int, number: int) -> ThreadPoolExecutor:  # a forked process has none of its parent's threads
-    return ThreadPoolExecutor(number, thread_name_prefix=f"likelihood-{process}")
-
-
-@cache
-def _kernels() -> ModuleType | None:
-    """Return the kernels, or nothing where numba is missing or told not to compile."""
-    try:
-        from numba import config
-    except ImportError:
-        return None
-    if config.DISABLE_JIT:
-        return None
-    from scdeepclust.losses.representation import _count_kernels
-
-    return _count_kernels
