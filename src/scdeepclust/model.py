@@ -15,7 +15,7 @@ from .checkpoint import Checkpoint, fingerprint
 from .data import align, read
 from .distributed import from_rank_zero, gathered, n_processes
 from .results import versions
-from .train import Trainer, embed
+from .train import Trainer, embed, kept_threads
 
 if TYPE_CHECKING:
     import os
@@ -118,7 +118,8 @@ class Model:
         self.seed = resolve_seed(random_state)
         self.device = resolve_device(device)
         self.source = {"layer": layer, "use_rep": use_rep, "batch_key": batch_key}
-        raw = read(adata, **self.source, mask_var=mask_var, counts=self.method.needs_counts, drop_empty=drop_empty)
+        with kept_threads():
+            raw = read(adata, **self.source, mask_var=mask_var, counts=self.method.needs_counts, drop_empty=drop_empty)
         _check_enough_cells(raw, self.method)
         self._raw: Raw | None = raw
         self.kept = raw.kept
@@ -158,9 +159,10 @@ class Model:
         start, raw = time.perf_counter(), self._raw
         self.batch_size = batch_size = _check_batch_size(batch_size, len(raw.obs_names))
         saved = self._checkpoint(checkpoint, batch_size)
-        x = self._fit_inputs(raw)
-        self.net = self._build(raw)
-        cells = self.method.prepare(self._cells(raw, batch_size, x))
+        with kept_threads():
+            x = self._fit_inputs(raw)
+            self.net = self._build(raw)
+            cells = self.method.prepare(self._cells(raw, batch_size, x))
         logger.info("running %s on %s cells", self.method.name(), f"{len(cells):,}")
         trainer = Trainer(self.net, cells, seed=self.seed, checkpoint=saved, progress=progress)
         history = trainer.fit(self.method.schedule(self.net, cells, self.seed))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,12 +15,27 @@ from tqdm.auto import tqdm
 from .distributed import average_gradients, n_processes, rank, total
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .checkpoint import Checkpoint
     from .data import Cells
     from .schedule import Phase
 
 # A held-out loss has to fall by this share to count as lower: smaller gains cost epochs and change no label.
 MIN_GAIN = 1e-3
+
+
+@contextmanager
+def kept_threads() -> Iterator[None]:
+    """Give torch its number of threads back: numba's parallel code (scanpy's neighbours) changes it for the process.
+
+    Left changed, it would slow training down on a busy machine and alter the last digits of its results.
+    """
+    n_threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 class Interrupted(UserWarning):
@@ -66,7 +83,7 @@ class Trainer:
 
     def _run(self, n: int, phase: Phase, *, first: int, stored: dict[str, Any] | None) -> None:
         if phase.start and not first:
-            with torch.no_grad():
+            with torch.no_grad(), kept_threads():
                 phase.start()
         if not first:
             self.best = {}
@@ -130,7 +147,14 @@ class Trainer:
             n_seen += len(batch.index)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() * len(batch.index)
-        return {name: float(value) / n_seen for name, value in sums.items()}
+        row = {name: float(value) / n_seen for name, value in sums.items()}
+        if not all(map(math.isfinite, row.values())):
+            msg = (
+                f"Training diverged in phase {phase.name!r} ({', '.join(f'{k} is {v}' for k, v in row.items())}): lower "
+                "the learning rate, or look for extreme values among the cells."
+            )
+            raise ValueError(msg)
+        return row
 
     @torch.no_grad()
     def _held_out(self, phase: Phase, held_out: Tensor) -> float:

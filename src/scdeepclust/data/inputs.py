@@ -22,8 +22,8 @@ class Inputs(nn.Module):
     """The transformation from stored values to features, as buffers, so that it is saved with the network.
 
     Counts are divided by the cell's size factor (total over median total of the cells fitted), transformed and, if
-    asked, projected on principal components; log-normalised values skip the first two steps; a representation is only
-    centred. The result is divided by one number, so that the mean square of a feature is one.
+    asked, projected on principal components; log-normalised values skip the first two steps; a representation is
+    centred and turned to its principal axes. The result is divided by one number, so that the mean square of a feature is one.
 
     Parameters
     ----------
@@ -65,7 +65,12 @@ class Inputs(nn.Module):
     @property
     def n_features(self) -> int:
         """Features that a network sees."""
-        return self.components.shape[0] if self._projects else len(self.mean)
+        return self.components.shape[0] if self.principal else len(self.mean)
+
+    @property
+    def principal(self) -> bool:
+        """Whether features are principal axes, the most important first."""
+        return self.kind == "rep" or self._projects
 
     @property
     def _projects(self) -> bool:
@@ -74,10 +79,7 @@ class Inputs(nn.Module):
     def fit(self, raw: Raw, *, seed: int) -> Tensor | None:
         """Learn the transformation; returns the features of the cells where they were computed on the way."""
         if self.kind == "rep":
-            self.mean = torch.from_numpy(raw.values.mean(0))
-            x = torch.from_numpy(raw.values) - self.mean
-            self.spread = x.square().mean().sqrt().clamp_min(1e-12)
-            return x / self.spread
+            return self._fit_axes(raw.values)
         if self.kind == "counts":
             self.median_total = torch.tensor(np.median(raw.totals), dtype=torch.float32)
             self.used_share = torch.tensor(np.median(raw.values.sum(1) / raw.totals), dtype=torch.float32)
@@ -93,6 +95,18 @@ class Inputs(nn.Module):
             self.spread = torch.tensor(max(spread, 1e-12), dtype=torch.float32)
             return None
         return self._fit_components(self._scaled(values), seed)
+
+    def _fit_axes(self, values: np.ndarray) -> Tensor:
+        """Turn a representation to its principal axes; nothing is lost, and the first axes matter most."""
+        mean = values.mean(0, dtype=np.float64)
+        centred = values - mean
+        _, axes = np.linalg.eigh(centred.T @ centred)
+        axes = axes[:, ::-1].T
+        axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
+        self.components = torch.from_numpy(np.ascontiguousarray(axes, dtype=np.float32))
+        self.mean = torch.from_numpy(mean.astype(np.float32))
+        self.spread = torch.tensor(max(np.sqrt((centred**2).mean()), 1e-12), dtype=torch.float32)
+        return torch.from_numpy((centred @ axes.T).astype(np.float32)) / self.spread
 
     def _fit_components(self, values: sparse.csr_array, seed: int) -> Tensor:
         from sklearn.decomposition import PCA
@@ -132,7 +146,7 @@ class Inputs(nn.Module):
 
     def project(self, raw: Raw) -> Tensor:
         """Features of cells by the fitted components."""
-        values = self._scaled(self._values(raw))
+        values = raw.values if self.kind == "rep" else self._scaled(self._values(raw))
         components = self.components.cpu().numpy()
         x = values @ components.T - self.mean.cpu().numpy() @ components.T
         return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) / self.spread.cpu()
@@ -150,11 +164,8 @@ class Inputs(nn.Module):
         self, raw: Raw, *, device: torch.device, batch_size: int, count_likelihood: bool, x: Tensor | None = None
     ) -> Cells:
         """Put cells on a device; `x` are their features where :meth:`fit` has computed them already."""
-        if x is None and (self.kind == "rep" or self._projects):
-            if self.kind == "rep":
-                x = (torch.from_numpy(raw.values) - self.mean.cpu()) / self.spread.cpu()
-            else:
-                x = self.project(raw)
+        if x is None and self.principal:
+            x = self.project(raw)
         needs_rows = x is None or count_likelihood
         size = None
         if self.kind == "counts" and needs_rows:

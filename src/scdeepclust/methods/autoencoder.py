@@ -35,8 +35,12 @@ class AutoencoderMethod(Method, abstract=True):
     likelihood
         What the decoder explains: the features, by squared error (`"mse"`), or the counts, by a negative binomial
         (`"nb"`) with a dispersion for each gene, or one with extra zeros (`"zinb"`).
+    network_type
+        `"residual"`: the embedding is the leading components plus a correction by a perceptron, and features are
+        decoded linearly, so that the network starts as PCA and leaves it where the data ask. `"mlp"`: perceptrons
+        that mirror each other, as in the papers; also what `"residual"` means where genes are read.
     hidden
-        Widths of the encoder's hidden layers; the decoder mirrors them.
+        Widths of the encoder's hidden layers; a perceptron decoder mirrors them.
     n_latent
         Dimensions of the embedding.
     noise
@@ -61,8 +65,9 @@ class AutoencoderMethod(Method, abstract=True):
     gene_scaling: Annotated[float, Ge(0), Le(1)] = 0.5
     n_pcs: Annotated[int, Ge(2)] | None = 20
     likelihood: Literal["mse", "nb", "zinb"] = "mse"
+    network_type: Literal["residual", "mlp"] = "residual"
     hidden: tuple[Annotated[int, Ge(1)], ...] = (256, 64)
-    n_latent: Annotated[int, Ge(1)] = 10
+    n_latent: Annotated[int, Ge(1)] = 20
     noise: Annotated[float, Ge(0)] = 0.0
     n_neighbors: Annotated[int, Ge(1)] = 10
     n_diffusion: Annotated[int, Ge(0)] = 1
@@ -90,6 +95,7 @@ class AutoencoderMethod(Method, abstract=True):
             self.n_latent,
             n_out=n_genes if self.needs_counts else inputs.n_features,
             n_covariates=n_categories,
+            residual=self.network_type == "residual" and inputs.principal,
             counts=self.needs_counts,
             zero_inflated=self.likelihood == "zinb",
         )

@@ -26,15 +26,45 @@ def mlp(*widths: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+class Residual(nn.Module):
+    """A linear map plus a correction by a perceptron, which begins at zero: so training begins at the linear map.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Features in and out; the linear map begins at the first `n_out` of them.
+    hidden
+        Widths of the correction's hidden layers.
+    """
+
+    def __init__(self, n_in: int, hidden: Sequence[int], n_out: int) -> None:
+        super().__init__()
+        self.linear = identity(n_in, n_out)
+        self.correction = mlp(n_in, *hidden, n_out)
+        nn.init.zeros_(self.correction[-1].weight)
+        nn.init.zeros_(self.correction[-1].bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + self.correction(x)
+
+
+def identity(n_in: int, n_out: int) -> nn.Linear:
+    """A trainable linear layer that begins by passing on its first features."""
+    layer = nn.Linear(n_in, n_out)
+    nn.init.eye_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class Autoencoder(nn.Module):
-    """Encoder and mirrored decoder with a linear bottleneck.
+    """Encoder, linear bottleneck, decoder.
 
     Parameters
     ----------
     n_vars
         Features that the encoder reads.
     hidden
-        Widths of the encoder's hidden layers; the decoder mirrors them.
+        Widths of the encoder's hidden layers; a perceptron decoder mirrors them.
     n_latent
         Dimensions of the embedding.
     n_out
@@ -42,6 +72,9 @@ class Autoencoder(nn.Module):
     n_covariates
         Columns of the one-hot covariates given to the decoder beside the embedding, so that the embedding need not
         carry them.
+    residual
+        Whether encoder (and decoder of features) begin as the identity on the leading features, which must be sorted
+        by importance as principal components are; otherwise both are plain perceptrons.
     counts
         Whether the decoder explains counts, for which it keeps a dispersion for each gene.
     zero_inflated
@@ -56,29 +89,23 @@ class Autoencoder(nn.Module):
         *,
         n_out: int,
         n_covariates: int = 0,
+        residual: bool = False,
         counts: bool = False,
         zero_inflated: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = mlp(n_vars, *hidden, n_latent)
+        self.encoder = Residual(n_vars, hidden, n_latent) if residual else mlp(n_vars, *hidden, n_latent)
         widths = (n_latent + n_covariates, *reversed(hidden))
-        self.decoder = nn.Sequential(*mlp(*widths), nn.ReLU()) if hidden else nn.Identity()
-        self.mean = nn.Linear(widths[-1], n_out)
+        if residual and not counts:
+            self.decoder: nn.Module = nn.Identity()
+            self.mean = identity(widths[0], n_out)
+            # Covariates come after the embedding and start without effect.
+            nn.init.zeros_(self.mean.weight[:, n_latent:])
+        else:
+            self.decoder = nn.Sequential(*mlp(*widths), nn.ReLU()) if hidden else nn.Identity()
+            self.mean = nn.Linear(widths[-1], n_out)
         self.zero_logits = nn.Linear(widths[-1], n_out) if zero_inflated else None
         self.log_dispersion = nn.Parameter(torch.zeros(n_out)) if counts else None
-        import os
-        V=os.environ.get("VAR","")
-        self.skip_in = self.skip_out = None
-        if "s" in V:
-            self.skip_in = nn.Linear(n_vars, n_latent); nn.init.eye_(self.skip_in.weight); nn.init.zeros_(self.skip_in.bias)
-            nn.init.zeros_(self.encoder[-1].weight); nn.init.zeros_(self.encoder[-1].bias)
-            self.encoder = Res(self.encoder, self.skip_in)
-            if "f" in V: self.skip_in.requires_grad_(False)
-        if "o" in V:
-            self.skip_out = nn.Linear(n_latent, n_out); nn.init.eye_(self.skip_out.weight); nn.init.zeros_(self.skip_out.bias)
-            nn.init.zeros_(self.mean.weight); nn.init.zeros_(self.mean.bias)
-            if "g" in V: self.skip_out.requires_grad_(False)
-        self.lin = "l" in V
 
     def encode(self, x: Tensor) -> Tensor:
         """Embed features (cells x features) into cells x `n_latent`."""
@@ -87,11 +114,4 @@ class Autoencoder(nn.Module):
     def decode(self, z: Tensor, covariates: Tensor | None = None) -> Decoded:
         """Explain an embedding (cells x `n_latent`), given the cells' covariates."""
         h = self.decoder(z if covariates is None else torch.cat([z, covariates], 1))
-        if self.lin: return Decoded(self.skip_out(z), None)
-        if self.skip_out is not None: return Decoded(self.mean(h)+self.skip_out(z[:, :self.skip_out.in_features]), None)
         return Decoded(self.mean(h), None if self.zero_logits is None else self.zero_logits(h))
-
-class Res(nn.Module):
-    def __init__(self,a,b):
-        super().__init__(); self.a=a; self.b=b
-    def forward(self,x): return self.a(x)+self.b(x)

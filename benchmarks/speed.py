@@ -1,0 +1,191 @@
+"""How fast, as ratios against a limit or a peer in the same run; seconds are of the machine named in the output.
+
+    python benchmarks/speed.py               all parts, written to benchmarks/results/speed.md
+    python benchmarks/speed.py --part epoch  one of: epoch, end_to_end, memory
+
+epoch       A squared-error autoencoder's epoch on genes against the matrix products it consists of, timed alone.
+end_to_end  `tl.deepclust` with its defaults and the number of clusters given, from counts, against scanpy's
+            normalise + log1p + PCA + neighbors + leiden on the same cells; both warm (a first run compiles).
+memory      Peak memory of either in a process of its own.
+
+Likelihoods against scvi-tools: benchmarks/likelihood.py. Cells: a bootstrap of pbmc4k_10x, each the sum of two thinned
+near neighbours, so that depth and density are those of real cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from statistics import median
+
+HERE = Path(__file__).parent
+N_CLUSTERS = 8
+
+
+def bootstrap(n_obs, seed=0):
+    """`n_obs` cells x 2,000 genes made of real ones."""
+    import numpy as np
+    from anndata import AnnData
+    from scipy import sparse
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.neighbors import NearestNeighbors
+
+    import scdeepclust as sdc
+
+    rng = np.random.default_rng(seed)
+    counts = sparse.csr_array(sdc.datasets.pbmc4k_10x().X)
+    pcs = TruncatedSVD(20, random_state=seed).fit_transform(counts.log1p())
+    near = NearestNeighbors(n_neighbors=10).fit(pcs).kneighbors(pcs, return_distance=False)
+    first = rng.integers(0, counts.shape[0], n_obs)
+    second = near[first, rng.integers(0, 10, n_obs)]
+
+    def thinned(rows):
+        part = counts[rows]
+        part.data = rng.binomial(part.data.astype(np.int64), 0.5).astype(np.float32)
+        return part
+
+    values = sparse.csr_matrix(thinned(first) + thinned(second))
+    values.eliminate_zeros()
+    adata = AnnData(values[:, np.asarray(values.sum(0)).ravel() > 0])
+    adata.obs_names = [f"cell{i}" for i in range(n_obs)]
+    return adata
+
+
+def ours(adata):
+    import scdeepclust as sdc
+
+    sdc.tl.deepclust(adata, n_clusters=N_CLUSTERS, progress=False)
+
+
+def scanpys(adata):
+    import scanpy as sc
+
+    bare = adata.copy()
+    sc.pp.normalize_total(bare)
+    sc.pp.log1p(bare)
+    sc.pp.pca(bare, n_comps=50)
+    sc.pp.neighbors(bare, n_neighbors=15)
+    sc.tl.leiden(bare, flavor="igraph", n_iterations=2, directed=False)
+
+
+def timed(run):
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def end_to_end(sizes, rounds):
+    """Ratios of CPU and wall seconds, ours to scanpy's, interleaved."""
+    small = bootstrap(21_000)
+    ours(small.copy())
+    scanpys(small)
+    for n_obs in sizes:
+        adata = bootstrap(n_obs)
+        pairs = [(timed(lambda a=adata: ours(a.copy())), timed(lambda a=adata: scanpys(a))) for _ in range(rounds)]
+        row = {"cells": n_obs}
+        for i, clock in enumerate(("wall", "cpu")):
+            row[f"ours, s {clock}"] = median(a[i] for a, _ in pairs)
+            row[f"scanpy, s {clock}"] = median(b[i] for _, b in pairs)
+            row[f"ratio {clock}"] = median(a[i] / b[i] for a, b in pairs)
+        yield row
+
+
+def epoch(rounds, hidden=(500, 500, 2000), n_latent=10, n_obs=4271):
+    """Ratio of an epoch (gather, forward, backward, Adam) to its matrix products alone."""
+    import torch
+
+    import scdeepclust as sdc
+    from scdeepclust.data import read
+    from scdeepclust.train import Trainer
+
+    raw = read(sdc.datasets.pbmc4k_10x(), mask_var=None)
+    for batch_size in (256, 1024):
+        method = sdc.methods.get(
+            "dec", n_pcs=None, hidden=hidden, n_latent=n_latent, n_diffusion=0, transform="log1p", pretrain_steps=1
+        )
+        inputs = method.inputs(raw.kind)
+        inputs.fit(raw, seed=0)
+        net = method.network(inputs, n_genes=raw.values.shape[1], n_categories=0)
+        cells = inputs.cells(raw, device=torch.device("cpu"), batch_size=batch_size, count_likelihood=False)
+        phase = method.pretrain(net, cells)
+        trainer = Trainer(net, cells, seed=0, progress=False)
+        optimizer, every = trainer._optimizer(phase), torch.arange(len(cells))
+        trainer._epoch(phase, optimizer, every)
+        n_batches = cells.n_batches()
+        widths = (cells.rows.shape[1], *hidden, n_latent, *reversed(hidden), cells.rows.shape[1])
+        ratios, speeds = [], []
+        for _ in range(rounds):
+            _, used = timed(lambda: trainer._epoch(phase, optimizer, every))
+            _, limit = timed(lambda: [products(widths, -(-n_obs // n_batches)) for _ in range(n_batches)])
+            ratios.append(used / limit)
+            speeds.append(used / n_obs * 1e6)
+        yield {"batch": batch_size, "us/cell": median(speeds), "ratio to limit": median(ratios)}
+
+
+def products(widths, n, cache={}):  # noqa: B006 the operands are made once
+    """Matrix products of one step: forward, weight gradient, and input gradient but for the first layer."""
+    import torch
+
+    if (widths, n) not in cache:
+        cache[widths, n] = [(torch.randn(n, a), torch.randn(a, b), torch.randn(n, b)) for a, b in zip(widths, widths[1:], strict=False)]
+    for i, (x, w, g) in enumerate(cache[widths, n]):
+        torch.mm(x, w)
+        torch.mm(x.T, g)
+        if i:
+            torch.mm(g, w.T)
+
+
+def memory(n_obs):
+    """Peak resident memory of either pipeline, each in a fresh process that made the cells itself."""
+    for name in ("ours", "scanpys", "none"):
+        code = (
+            f"import sys; sys.path.insert(0, {str(HERE)!r}); import speed, resource; a = speed.bootstrap({n_obs})\n"
+            f"{'' if name == 'none' else f'speed.{name}(a)'}\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        yield {"pipeline": {"ours": "deepclust", "scanpys": "scanpy", "none": "making the cells"}[name], "cells": n_obs, "peak MB": float(done.stdout.split()[-1])}
+
+
+def markdown(title, rows):
+    rows = list(rows)
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows)]
+    return f"### {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", nargs="+", choices=["epoch", "end_to_end", "memory"], default=["epoch", "end_to_end", "memory"])
+    parser.add_argument("--cells", nargs="+", type=int, default=[4_000, 20_000, 100_000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = str(options.threads)
+    import torch
+
+    torch.set_num_threads(options.threads)
+    parts = [f"{platform.machine()}, {options.threads} thread(s), torch {torch.__version__}\n"]
+    if "epoch" in options.part:
+        parts.append(markdown("Epoch of a squared-error autoencoder against its matrix products (CPU seconds)", epoch(max(5, options.rounds))))
+    if "end_to_end" in options.part:
+        parts.append(markdown("From counts to clusters, against scanpy", end_to_end(options.cells, options.rounds)))
+    if "memory" in options.part:
+        parts.append(markdown("Peak memory", memory(max(options.cells))))
+    text = "\n".join(parts)
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / "speed.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Files of cells: read whatever format they are in; written whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+
+
+def read(path: str | os.PathLike) -> AnnData:
+    """Read an h5ad file, a zarr store, or what 10x's Cell Ranger wrote (an ``.h5`` file, a folder with a matrix).
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing of that name.
+    ValueError
+        It is of another format, or damaged.
+    """
+    path = Path(path)
+    check_there(path)
+    what, reader = _format(path)
+    try:
+        return reader(path)
+    # Damaged files fail in too many ways to list: libraries raise whatever the odd bytes lead them to.
+    except Exception as error:
+        msg = f"{str(path)!r} cannot be read as {what}: {error}"
+        raise ValueError(msg) from error
+
+
+def check_there(path: str | os.PathLike) -> None:
+    """Refuse an input that does not exist."""
+    if not Path(path).exists():
+        msg = f"There is no file or folder {str(path)!r}."
+        raise FileNotFoundError(msg)
+
+
+def _format(path: Path) -> tuple[str, Callable[[Path], AnnData]]:
+    import anndata
+
+    if path.suffix == ".h5":
+        return "a 10x .h5 file (is it an .h5ad?)", _read_10x_h5
+    if not path.is_dir():
+        return "an h5ad file", anndata.read_h5ad
+    names = {child.name for child in path.iterdir()}
+    if names & {"zarr.json", ".zgroup", ".zmetadata"}:
+        return "a zarr store", anndata.read_zarr
+    if names & {"matrix.mtx", "matrix.mtx.gz"}:
+        return "a matrix folder of 10x", _read_10x_mtx
+    msg = f"The folder {str(path)!r} is neither a zarr store nor a matrix folder of 10x (with matrix.mtx or matrix.mtx.gz)."
+    raise ValueError(msg)
+
+
+def _read_10x_h5(path: Path) -> AnnData:
+    import scanpy
+
+    adata = scanpy.read_10x_h5(path, gex_only=True)
+    adata.var_names_make_unique()
+    return adata
+
+
+def _read_10x_mtx(path: Path) -> AnnData:
+    import scanpy
+
+    return scanpy.read_10x_mtx(path, var_names="gene_symbols", make_unique=True, gex_only=True)
+
+
+def check_output(path: str | os.PathLike, others: list[str]) -> None:
+    """Refuse, before any work, an output that would fail after it, or harm the other files of a command.
+
+    Raises
+    ------
+    ValueError
+        It is one of the others, lies in one, or has an unknown ending.
+    OSError
+        It cannot be written.
+    """
+    path = Path(path)
+    for name in others:
+        given = Path(name).resolve()
+        if given in {path.resolve(), *path.resolve().parents} or (path.exists() and given.exists() and path.samefile(given)):
+            msg = (
+                f"The output {str(path)!r} is, or lies in, the input {name!r}, which stays as it is; give another path."
+            )
+            raise ValueError(msg)
+    if path.suffix not in {".h5ad", ".zarr"}:
+        msg = f"The output {str(path)!r} must end in .h5ad (or .zarr)."
+        raise ValueError(msg)
+    if path.exists() and not path.is_file():
+        msg = f"The output {str(path)!r} exists and is not a file; remove it, or give another path."
+        raise IsADirectoryError(msg)
+    check_folder(path.resolve())
+    if path.exists() and not os.access(path, os.W_OK):
+        msg = f"The output {str(path)!r} exists and is write-protected; give another path."
+        raise PermissionError(msg)
+
+
+def check_new(folder: str | os.PathLike) -> None:
+    """Refuse, before any work, a folder that exists or cannot be made.
+
+    Raises
+    ------
+    OSError
+        It exists, or cannot be written.
+    """
+    if os.path.lexists(folder):
+        msg = f"{str(folder)!r} exists; remove it, or give another folder."
+        raise FileExistsError(msg)
+    check_folder(Path(folder).resolve())
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a path whose folder does not exist or is write-protected."""
+    if not path.parent.is_dir():
+        msg = f"There is no folder {str(path.parent)!r}; create it first."
+        raise FileNotFoundError(msg)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        msg = f"The folder {str(path.parent)!r} is write-protected; give another path."
+        raise PermissionError(msg)
+
+
+def write(adata: AnnData, path: str | os.PathLike) -> None:
+    """Write beside `path`, then rename: a crash leaves the old file or none, never half a one."""
+    import anndata
+
+    path = Path(path).resolve()
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".scdeepclust-") as part:
+        new = Path(part) / path.name
+        # What could be read can be written again: unless told so, anndata refuses text columns of pandas' own types.
+        with anndata.settings.override(allow_write_nullable_strings=True):
+            (adata.write_zarr if path.suffix == ".zarr" else adata.write_h5ad)(new)
+        new.replace(path)
