@@ -58,7 +58,7 @@ lint: $(READY_LINT)
 	@$(BIN)/ruff format --check .
 
 benchmark: $(READY)
-	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python benchmarks/clustering.py
 
 clean:
 	@rm -rf $(VENV) build dist demo docs/_build docs/generated docs/_api.md .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml

@@ -84,10 +84,10 @@ def check_output(path: str | os.PathLike, others: list[str]) -> None:
     path = Path(path)
     for name in others:
         given = Path(name).resolve()
-        if given in {path.resolve(), *path.resolve().parents} or (path.exists() and given.exists() and path.samefile(given)):
-            msg = (
-                f"The output {str(path)!r} is, or lies in, the input {name!r}, which stays as it is; give another path."
-            )
+        if given in {path.resolve(), *path.resolve().parents} or (
+            path.exists() and given.exists() and path.samefile(given)
+        ):
+            msg = f"The output {str(path)!r} is the same as {name!r}, or lies in it; give another path."
             raise ValueError(msg)
     if path.suffix not in {".h5ad", ".zarr"}:
         msg = f"The output {str(path)!r} must end in .h5ad (or .zarr)."

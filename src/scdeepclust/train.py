@@ -100,9 +100,11 @@ class Trainer:
                 row: dict[str, Any] = {"phase": phase.name, "epoch": epoch}
                 if phase.refresh and epoch % phase.every == 0:
                     with torch.no_grad():
-                        row["label_change"] = phase.refresh()
-                    if epoch // phase.every >= phase.min_refreshes and row["label_change"] <= phase.tolerance:
+                        changed = phase.refresh()
+                    if epoch // phase.every >= phase.min_refreshes and changed <= phase.tolerance:
                         break
+                    if epoch:  # the first refresh has nothing to compare with
+                        row["label_change"] = changed
                 row |= self._epoch(phase, optimizer, seen)
                 if held_out is not None:
                     row["held_out"] = self._held_out(phase, held_out)
