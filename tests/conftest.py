@@ -67,7 +67,11 @@ def variants() -> list[Variant]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that asks for `method`, `variant` or `counting` with every one there is."""
-    tables = {"method": plain, "variant": variants, "counting": lambda: [v for v in variants() if v.small().needs_counts]}
+    tables = {
+        "method": plain,
+        "variant": variants,
+        "counting": lambda: [v for v in variants() if v.small().needs_counts],
+    }
     for name, table in tables.items():
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, table(), ids=str)

@@ -12,6 +12,7 @@ def centers(
     z: np.ndarray,
     n_clusters: int | None,
     *,
+    smooth: np.ndarray | None,
     n_neighbors: int,
     n_diffusion: int,
     n_init: int,
@@ -20,15 +21,36 @@ def centers(
     """Cluster centres of embedded cells: by k-means with many starts, or Leiden where no number is given.
 
     Of more than 20,000 cells a random 20,000 serve: starts matter more than cells.
+
+    Parameters
+    ----------
+    z
+        Embedding, cells x latent.
+    n_clusters
+        Number of clusters, or None.
+    smooth
+        Denoised features in which k-means works, cells x features. None averages the embedding over neighbours.
+    n_neighbors, n_diffusion
+        Neighbours and steps of that average.
+    n_init
+        Starts of k-means.
+    random_state
+        Seed.
+
+    Returns
+    -------
+    Mean embedding of each cluster, clusters x latent.
     """
     if len(z) > EXACT_BELOW:
-        z = z[np.random.default_rng(random_state).choice(len(z), EXACT_BELOW - 1, replace=False)]
+        some = np.random.default_rng(random_state).choice(len(z), EXACT_BELOW - 1, replace=False)
+        z, smooth = z[some], None if smooth is None else smooth[some]
     if n_clusters is None:
         labels = communities(z, random_state=random_state)
     else:
         from sklearn.cluster import KMeans
 
-        smooth = average(z, n_neighbors=n_neighbors, n_steps=n_diffusion)
+        if smooth is None:
+            smooth = average(z, n_neighbors=n_neighbors, n_steps=n_diffusion)
         labels = KMeans(n_clusters, n_init=n_init, random_state=random_state).fit_predict(smooth)
     return np.stack([z[labels == k].mean(0) for k in np.unique(labels)]).astype(np.float32)
 

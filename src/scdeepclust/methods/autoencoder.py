@@ -49,8 +49,8 @@ class AutoencoderMethod(Method, abstract=True):
         Neighbours over which features and embedding are averaged, where `n_diffusion` asks for it. Types with fewer
         cells than this are in danger.
     n_diffusion
-        Steps of averaging over neighbours (each cell itself left out): of the features that the decoder explains,
-        so that the network learns to denoise, and of the embedding before centres are sought.
+        Steps of averaging over neighbours (each cell itself left out) of the features that the decoder explains, so
+        that the network learns to denoise, and in which k-means looks for centres.
     n_init
         Starts of k-means; the best is taken.
     pretrain_steps
@@ -72,7 +72,7 @@ class AutoencoderMethod(Method, abstract=True):
     n_neighbors: Annotated[int, Ge(1)] = 10
     n_diffusion: Annotated[int, Ge(0)] = 1
     n_init: Annotated[int, Ge(1)] = 30
-    pretrain_steps: Annotated[int, Ge(0)] = 2000
+    pretrain_steps: Annotated[int, Ge(0)] = 1000
     patience: Annotated[int, Ge(1)] = 10
     lr: Annotated[float, Gt(0)] = 1e-3
 
@@ -108,8 +108,8 @@ class AutoencoderMethod(Method, abstract=True):
             net.mean.bias.copy_(inputs.log_mean(raw))
 
     def prepare(self, cells: Cells) -> Cells:
-        """Let the decoder explain features averaged over neighbours."""
-        if self.needs_counts or not self.n_diffusion or cells.x is None:
+        """Average features over neighbours, for the decoder to explain and for centres to start from."""
+        if not self.n_diffusion or cells.x is None:
             return cells
         return replace(cells, target=self._diffused(cells.x))
 
@@ -147,10 +147,13 @@ class AutoencoderMethod(Method, abstract=True):
         from ..train import embed
 
         z = gathered(embed(net, cells)).cpu().numpy()
+        # Where features are few they have been averaged over neighbours already; the embedding of genes is now.
+        smooth = None if cells.target is None else gathered(cells.target).cpu().numpy()
         found = from_rank_zero(
             lambda: diffusion.centers(
                 z,
                 self.n_clusters,
+                smooth=smooth,
                 n_neighbors=self.n_neighbors,
                 n_diffusion=self.n_diffusion,
                 n_init=self.n_init,

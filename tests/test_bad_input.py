@@ -1,0 +1,585 @@
+"""What a user can get wrong: one clear error before any work, and an AnnData as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import fields
+
+import anndata as ad
+import annotated_types
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+
+import scdeepclust as sdc
+from scdeepclust.methods.parameters import hints
+
+
+def spoiled(adata, value, *, layer=None):
+    """`adata` with one value replaced, in X or a layer."""
+    x = adata.X.toarray()
+    x[5, 7] = value
+    if layer is None:
+        adata.X = x
+    else:
+        adata.layers[layer] = x
+    return adata
+
+
+def text(error):
+    """Of a KeyError, str() would give the repr of the message."""
+    return str(error.value.args[0])
+
+
+@pytest.fixture
+def refused(same, few):
+    """Call `deepclust`; expect an error that names all `words`, and an AnnData as it was."""
+
+    def check(adata, error, *words, method="idec", **arguments):
+        before = adata.copy()
+        if isinstance(method, str) and method in sdc.methods.registry():
+            method = few(method)
+        with pytest.raises(error) as raised:
+            sdc.tl.deepclust(adata, method, progress=False, **arguments)
+        for word in words:
+            assert word in text(raised)
+        same(adata, before)
+
+    return check
+
+
+# -------------------------------------------------------------------------------------------------------- the values
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("where", ["X", "layer", "sparse"])
+def test_values_that_are_not_finite(counts, refused, value, where):
+    found = "1 NaN and 0 infinite" if np.isnan(value) else "0 NaN and 1 infinite"
+    if where == "layer":
+        refused(spoiled(counts, value, layer="raw"), ValueError, "adata.layers['raw']", found, "remove", layer="raw")
+        return
+    spoiled(counts, value)
+    if where == "sparse":
+        counts.X = sparse.csc_matrix(counts.X)
+    refused(counts, ValueError, "adata.X", found, "remove")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf], ids=str)
+def test_a_representation_that_is_not_finite(counts, refused, value):
+    counts.obsm["pcs"] = np.ones((300, 4))
+    counts.obsm["pcs"][3, 2] = value
+    refused(counts, ValueError, "use_rep='pcs'", "1", "impute", use_rep="pcs")
+
+
+@pytest.mark.parametrize("value", [-1.5, 0.25], ids=["negative", "fractional"])
+class TestCountsAreNeeded:
+    """By every method and likelihood that explains counts."""
+
+    def test_the_layer_that_holds_them_is_named(self, counts, refused, counting, value):
+        counts.layers["raw"] = counts.X.copy()
+        found = "negative" if value < 0 else "fractional"
+        refused(
+            spoiled(counts, value), ValueError, "adata.X", found, f"{value:.3g}", "layer='raw'", method=counting.small()
+        )
+
+    def test_raw_is_named(self, counts, refused, counting, value):
+        counts.raw = counts.copy()
+        refused(spoiled(counts, value), ValueError, "adata.X", "adata.raw", method=counting.small())
+
+    def test_where_there_are_none(self, counts, refused, counting, value):
+        counts.layers["bad"] = spoiled(counts.copy(), value).X
+        counts.X = counts.layers["bad"]
+        words = ["adata.layers['bad']", "No layer holds counts", "likelihood='mse'"]
+        refused(counts, ValueError, *words, method=counting.small(), layer="bad")
+
+
+def test_counts_are_needed_but_a_representation_is_given(counts, refused, counting):
+    counts.obsm["pcs"] = np.ones((300, 4))
+    refused(counts, ValueError, "use_rep='pcs'", "likelihood='mse'", method=counting.small(), use_rep="pcs")
+
+
+def test_negative_values_are_taken_only_when_asked(counts, refused):
+    refused(spoiled(counts, -2.0), ValueError, "adata.X", "smallest -2", "use_rep='X'", "layer")
+
+
+def test_large_fractional_values_are_neither_counts_nor_logs(counts, refused):
+    refused(spoiled(counts, 9876.25), ValueError, "adata.X", "9876", "sc.pp.log1p", "round")
+
+
+@pytest.mark.parametrize("n", [1, 7], ids=lambda n: f"{n} cells")
+def test_empty_cells(counts, refused, n):
+    x = counts.X.toarray()
+    x[:n] = 0
+    counts.X = x
+    refused(counts, ValueError, f"{n} cells", "'cell0'", "filter_cells", "drop_empty=True")
+
+
+@pytest.mark.parametrize("n", [1, 7], ids=lambda n: f"{n} genes")
+def test_genes_without_counts(counts, refused, n):
+    x = counts.X.toarray()
+    x[:, :n] = 0
+    counts.X = x
+    refused(counts, ValueError, f"{n} genes", "'gene0'", "filter_genes", "drop_empty=True")
+
+
+@pytest.mark.parametrize("drop_empty", [False, True])
+def test_nothing_but_zeros(counts, refused, drop_empty):
+    counts.X = sparse.csr_matrix(counts.shape, dtype=np.float32)
+    refused(counts, ValueError, "genes are zero" if not drop_empty else "too few", drop_empty=drop_empty)
+
+
+def test_one_gene(counts, refused):
+    one = counts[:, :1].copy()
+    one.X = np.ones((300, 1))
+    refused(one, ValueError, "gene")
+
+
+def test_x_is_missing(types, refused):
+    refused(ad.AnnData(obs=types.obs), ValueError, "adata.X is None", "layer", "use_rep")
+
+
+def test_x_is_missing_and_named(types, refused):
+    refused(ad.AnnData(obs=types.obs), ValueError, "use_rep='X'", "None", use_rep="X")
+
+
+def test_words_in_a_representation(counts, refused):
+    counts.obsm["words"] = pd.DataFrame({"a": ["x"] * 300, "b": 1.0}, index=counts.obs_names)
+    refused(counts, ValueError, "use_rep='words'", use_rep="words")
+
+
+@pytest.mark.parametrize("shape", [(300, 0), (300, 2, 2)], ids=str)
+def test_a_representation_that_is_no_matrix(counts, refused, shape):
+    counts.obsm["bad"] = np.ones(shape)
+    refused(counts, ValueError, "use_rep='bad'", "cells x features", use_rep="bad")
+
+
+def test_too_few_cells_for_the_clusters(counts, refused):
+    refused(counts[:30].copy(), ValueError, "n_clusters=31", "30 cells", "fewer", n_clusters=31, drop_empty=True)
+
+
+def test_too_few_cells(counts, refused):
+    refused(counts[:6].copy(), ValueError, "6 cells", "10", drop_empty=True, n_clusters=2)
+
+
+def test_backed(counts, tmp_path, few):
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    with pytest.raises(TypeError, match=r"a\.h5ad.*to_memory"):
+        sdc.tl.deepclust(backed, few("idec"), progress=False)
+    assert list(backed.obs.columns) == list(counts.obs.columns)
+    backed.file.close()
+
+
+def test_dask(counts, few):
+    array = pytest.importorskip("dask.array", reason="dask is not installed")
+    counts.X = array.from_array(counts.X.toarray(), chunks=100)
+    with pytest.raises(TypeError, match=r"adata\.X is a dask.*to_memory"):
+        sdc.tl.deepclust(counts, few("idec"), progress=False)
+
+
+@pytest.mark.parametrize("value", [np.ones((300, 20)), "a.h5ad", None], ids=["array", "path", "None"])
+def test_no_anndata(few, value):
+    with pytest.raises(TypeError, match="AnnData"):
+        sdc.tl.deepclust(value, few("idec"), progress=False)
+
+
+# ----------------------------------------------------------------------------------------------------- keys and masks
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "where", "there"),
+    [
+        ("layer", "count", "adata.layers", "'counts'"),
+        ("use_rep", "X_pcs", "adata.obsm", "'X_pca'"),
+        ("batch_key", "batches", "adata.obs", "'cell_type'"),
+        ("mask_var", "hvg", "adata.var", "'used'"),
+    ],
+)
+def test_missing_keys_list_those_there_are(counts, refused, argument, value, where, there):
+    counts.layers["counts"], counts.obsm["X_pca"] = counts.X.copy(), np.ones((300, 4))
+    counts.var["used"] = True
+    refused(counts, KeyError, f"{argument}={value!r}", where, there, **{argument: value})
+
+
+def test_layer_and_use_rep(counts, refused):
+    counts.layers["counts"], counts.obsm["X_pca"] = counts.X.copy(), np.ones((300, 4))
+    refused(counts, ValueError, "layer='counts'", "use_rep='X_pca'", "not both", layer="counts", use_rep="X_pca")
+
+
+@pytest.mark.parametrize(
+    ("mask", "found"),
+    [
+        pytest.param([True] * 99, "(99,)", id="too short"),
+        pytest.param(np.ones((100, 1), bool), "(100, 1)", id="a column"),
+        pytest.param(np.arange(100), "int64", id="numbers of genes"),
+        pytest.param(np.ones(100), "float64", id="floats"),
+        pytest.param(["gene1", "gene2"], "(2,)", id="names"),
+    ],
+)
+def test_masks_of_the_wrong_kind(counts, refused, mask, found):
+    refused(counts, ValueError, "mask_var", found, "100 genes", mask_var=mask)
+
+
+def test_a_mask_column_of_the_wrong_kind(counts, refused):
+    counts.var["used"] = "yes"
+    refused(counts, ValueError, "mask_var='used'", "True or False", mask_var="used")
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_masks_that_leave_too_few_genes(counts, refused, n):
+    refused(counts, ValueError, "mask_var", f"{n} genes", "at least 2", mask_var=np.arange(100) < n)
+
+
+def test_cells_without_a_batch(counts, refused):
+    counts.obs["batch"] = pd.Categorical([None, *["a"] * 299])
+    refused(counts, ValueError, "batch_key='batch'", "1 cells", "drop", batch_key="batch")
+
+
+@pytest.mark.parametrize("key", ["", "a/b", None, 3], ids=repr)
+def test_keys_that_h5ad_cannot_store(counts, refused, key):
+    refused(counts, ValueError, f"key_added={key!r}", "non-empty string without '/'", key_added=key)
+
+
+# -------------------------------------------------------------------------------------------------------- parameters
+
+
+@pytest.mark.parametrize("value", [0, 1, -3, 2.5, "8", True, np.nan], ids=repr)
+def test_n_clusters(counts, refused, value):
+    refused(counts, ValueError, f"n_clusters={value!r}", "an integer at least 2", n_clusters=value)
+
+
+@pytest.mark.parametrize("value", [301, 1, 0, -4, 64.0, "64", True], ids=repr)
+def test_batch_size(counts, refused, value):
+    refused(
+        counts, ValueError, f"batch_size={value!r}", "300 cells" if value == 301 else "at least 2", batch_size=value
+    )
+
+
+@pytest.mark.parametrize("value", ["0", 1.5, True, -1, 2**32, np.random.RandomState(0)], ids=str)
+def test_random_state(counts, refused, value):
+    refused(counts, ValueError, "random_state=", "Generator", random_state=value)
+
+
+@pytest.mark.parametrize("value", ["cuda:99", "gpu", "xpu", 77, 1.5], ids=repr)
+def test_device(counts, refused, value):
+    refused(counts, ValueError, f"device={value!r}", "'cpu' or 'auto'", device=value)
+
+
+def test_unknown_method(counts, refused):
+    refused(counts, ValueError, "method='idek'", "Did you mean 'idec'?", "'dec'", method="idek")
+
+
+@pytest.mark.parametrize("value", [None, 3, sdc.methods.Method], ids=str)
+def test_no_method(counts, refused, value):
+    refused(counts, ValueError, "method=", "There are: ", method=value)
+
+
+def test_unknown_parameter(counts, refused, method):
+    name = fields(method.small())[-1].name
+    words = [f"Method {method.name!r}", f"{name + 'x'!r}", f"Did you mean {name!r}?", "There are: ", "'n_clusters'"]
+    refused(counts, TypeError, *words, method=method.name, **{f"{name}x": 1})
+
+
+def numbers(hint):
+    """Innermost bounds of a field's type, and whether it is a sequence."""
+    for part in getattr(hint, "__metadata__", ()):
+        if isinstance(part, annotated_types.Ge | annotated_types.Gt):
+            return getattr(part, "ge", getattr(part, "gt", None))
+    found = [numbers(part) for part in getattr(hint, "__args__", ())]
+    return next((bound for bound in found if bound is not None), None)
+
+
+def test_parameters_out_of_bounds(counts, refused, method):
+    bounded = {
+        name: bound for name, hint in hints(type(method.small())).items() if (bound := numbers(hint)) is not None
+    }
+    assert bounded
+    for name, bound in bounded.items():
+        value = (bound - 1,) if isinstance(getattr(method.small(), name), tuple) else bound - 1
+        refused(counts, ValueError, f"{name}={value!r}", "must be", method=method.name, **{name: value})
+
+
+def test_parameters_of_the_wrong_type(counts, refused, method):
+    for field in fields(method.small()):
+        refused(counts, ValueError, f"{field.name}={{}}", "must be", method=method.name, **{field.name: {}})
+
+
+# -------------------------------------------------------------------------------------------------------- new cells
+
+
+@pytest.fixture(scope="module")
+def trained(types):
+    """A model of counts."""
+    return model_of(types)
+
+
+def model_of(adata, **arguments):
+    few = {"n_clusters": 3, "pretrain_steps": 4, "cluster_steps": 4}
+    model = sdc.Model(adata, "idec", **few, **arguments)
+    model.train(progress=False)
+    return model
+
+
+@pytest.fixture
+def unassigned(same):
+    def check(adata, model, error, *words):
+        before = adata.copy()
+        with pytest.raises(error) as raised:
+            sdc.tl.assign(adata, model)
+        for word in words:
+            assert word in text(raised)
+        same(adata, before)
+
+    return check
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_new_cells_with_names_of_genes_twice(counts, trained, unassigned):
+    counts.var_names = ["gene1", *counts.var_names[1:]]
+    unassigned(counts, trained, ValueError, "'gene1'", "var_names_make_unique")
+
+
+def test_new_cells_with_too_few_genes_of_the_model(counts, trained, unassigned):
+    unassigned(counts[:, :40].copy(), trained, ValueError, "40 of the model's 100 genes", "'gene40'", "gene names")
+
+
+def test_new_cells_lognormalised_for_a_model_of_counts(lognorm, trained, unassigned):
+    unassigned(lognorm, trained, ValueError, "adata.X", "fractional", "counts")
+
+
+def test_advice_on_new_cells_names_no_parameter_of_training(lognorm, counts, trained):
+    with pytest.raises(ValueError, match="Counts") as raised:
+        sdc.tl.assign(lognorm, trained)
+    assert "likelihood" not in str(raised.value)
+    counts.X = sparse.csr_matrix(counts.X.toarray() * (np.arange(300) > 0)[:, None])
+    with pytest.raises(ValueError, match="1 cells have no counts") as raised:
+        sdc.tl.assign(counts, trained)
+    assert "drop_empty" not in str(raised.value)
+
+
+def test_new_counts_for_a_model_of_lognormalised_values(types, lognorm, unassigned):
+    unassigned(types.copy(), model_of(lognorm), ValueError, "log-normalised", "sc.pp.log1p")
+
+
+def test_new_cells_with_another_number_of_columns(types, unassigned):
+    cells = ad.AnnData(obs=types.obs, obsm={"pcs": types.X[:, :8].toarray()})
+    model = model_of(cells, use_rep="pcs")
+    cells.obsm["pcs"] = cells.obsm["pcs"][:, :6]
+    unassigned(cells, model, ValueError, "use_rep='pcs'", "6 columns", "trained on 8")
+
+
+def test_new_cells_without_the_layer_of_training(types, counts, unassigned):
+    counts.layers["raw"] = counts.X.copy()
+    unassigned(types.copy(), model_of(counts, layer="raw"), KeyError, "layer='raw'", "adata.layers")
+
+
+def test_an_untrained_model(types, counts, unassigned, tmp_path, few):
+    model = sdc.Model(types, few("idec"))
+    unassigned(counts, model, RuntimeError, "model.train()")
+    with pytest.raises(RuntimeError, match=r"model\.train\(\)"):
+        model.save(tmp_path / "model")
+
+
+def test_training_twice(trained):
+    with pytest.raises(RuntimeError, match="make a new one"):
+        trained.train(progress=False)
+
+
+def test_a_loaded_model_has_no_training_cells(trained, tmp_path):
+    trained.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="give adata"):
+        sdc.Model.load(tmp_path / "model").predict()
+
+
+# ----------------------------------------------------------------------------------------------------- saved models
+
+
+def rewritten(change):
+    def spoil(folder):
+        settings = json.loads((folder / "model.json").read_text())
+        (folder / "model.json").write_text(json.dumps(change(settings)))
+
+    return spoil
+
+
+def shortened(name):
+    def spoil(folder):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+
+    return spoil
+
+
+SPOILED = {
+    "empty folder": lambda folder: [path.unlink() for path in folder.iterdir()],
+    "no weights": lambda folder: (folder / "weights.safetensors").unlink(),
+    "no history": lambda folder: (folder / "history.json").unlink(),
+    "JSON cut off": shortened("model.json"),
+    "weights cut off": shortened("weights.safetensors"),
+    "history cut off": shortened("history.json"),
+    "JSON of another kind": rewritten(lambda _: [1, 2]),
+    "JSON of another program": rewritten(lambda _: {"hello": 1}),
+    "JSON with half of it": rewritten(lambda s: {"format": s["format"], "params": []}),
+    "another format": rewritten(lambda s: s | {"format": 99}),
+    "unknown method": rewritten(lambda s: s | {"method": "nope"}),
+    "unknown parameter": rewritten(lambda s: s | {"params": s["params"] | {"nope": 1}}),
+    "parameters are a list": rewritten(lambda s: s | {"params": [1]}),
+    "genes are missing": rewritten(lambda s: s | {"inputs": s["inputs"] | {"kind": "nope", "n_pcs": None}}),
+    "weights of another network": rewritten(lambda s: s | {"params": s["params"] | {"n_latent": 3}}),
+    "not JSON": lambda folder: (folder / "model.json").write_bytes(b"\xff\x00\x01"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_folders_that_are_no_models(trained, tmp_path, spoil):
+    trained.save(tmp_path / "model")
+    spoil(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"model' is not a model saved by this version of scdeepclust, or is damaged"):
+        sdc.Model.load(tmp_path / "model")
+
+
+def test_a_folder_that_is_not_there(counts, tmp_path, unassigned):
+    unassigned(counts, tmp_path / "nowhere", FileNotFoundError, "nowhere", "There is no folder")
+
+
+def test_a_file_instead_of_a_folder(tmp_path):
+    (tmp_path / "model").write_text("hello")
+    with pytest.raises(FileNotFoundError, match="There is no folder"):
+        sdc.Model.load(tmp_path / "model")
+
+
+def test_saving_does_not_overwrite_unasked(trained, tmp_path):
+    trained.save(tmp_path / "model")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        trained.save(tmp_path / "model")
+    trained.save(tmp_path / "model", overwrite=True)
+    assert sdc.Model.load(tmp_path / "model").n_clusters == 3
+
+
+def test_saving_overwrites_nothing_but_a_model(trained, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.txt").write_text("ten years")
+    with pytest.raises(FileExistsError, match="thesis"):
+        trained.save(tmp_path / "thesis", overwrite=True)
+    assert (tmp_path / "thesis" / "chapter1.txt").read_text() == "ten years"
+
+
+def test_saving_into_a_folder_that_is_not_there(trained, tmp_path):
+    with pytest.raises(FileNotFoundError, match="create it first"):
+        trained.save(tmp_path / "nowhere" / "model")
+
+
+def test_saving_without_permission(trained, tmp_path, monkeypatch):
+    """Root may write everywhere, so the system's answer is put in."""
+
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    with pytest.raises(PermissionError, match=re.escape(str(tmp_path))):
+        trained.save(tmp_path / "model")
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------------- checkpoints
+
+
+@pytest.fixture
+def checkpointed(few):
+    def start(adata, path, **arguments):
+        sdc.tl.deepclust(adata, few("idec"), checkpoint=path, progress=False, **arguments)
+
+    return start
+
+
+def test_checkpoint_in_a_folder_that_is_not_there(counts, refused, tmp_path):
+    path = tmp_path / "nowhere" / "run.ckpt"
+    refused(counts, FileNotFoundError, f"checkpoint={str(path)!r}", "create it first", checkpoint=path)
+
+
+def test_checkpoint_is_a_folder(counts, refused, tmp_path):
+    refused(counts, IsADirectoryError, f"checkpoint={str(tmp_path)!r}", "path of a file", checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "existing"])
+def test_checkpoint_without_permission(counts, refused, tmp_path, monkeypatch, there):
+    path = tmp_path / "run.ckpt"
+    if there:
+        path.write_bytes(b"x")
+    # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    refused(counts, PermissionError, f"checkpoint={str(path)!r}", "write permission", checkpoint=path)
+
+
+FOREIGN = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("cell,label\n1,2\n"),
+    "bytes": lambda path: path.write_bytes(bytes(range(256)) * 20),
+    "a tensor": lambda path: torch.save(torch.ones(3), path),
+    "a list": lambda path: torch.save([1, 2], path),
+    "another dictionary": lambda path: torch.save({"net": 1}, path),
+    "an AnnData": lambda path: ad.AnnData(np.ones((2, 2))).write_h5ad(path),
+    "a zip": lambda path: shutil.move(shutil.make_archive(str(path), "zip", path.parent), path),
+}
+
+
+@pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN)
+def test_checkpoint_of_another_program(counts, refused, tmp_path, make):
+    path = tmp_path / "run.ckpt"
+    make(path)
+    before = path.read_bytes()
+    words = [f"checkpoint={str(path)!r}", "not a checkpoint of scdeepclust or is damaged", "another path"]
+    refused(counts, ValueError, *words, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_checkpoint_cut_off(counts, refused, checkpointed, tmp_path):
+    path = tmp_path / "run.ckpt"
+    checkpointed(counts.copy(), path)
+    path.write_bytes(path.read_bytes()[:-500])
+    refused(counts, ValueError, f"checkpoint={str(path)!r}", "is damaged", checkpoint=path)
+
+
+OTHER_RUNS = {
+    "seed": dict(random_state=1),
+    "batch size": dict(batch_size=100),
+    "parameter": dict(lr=0.01),
+    "clusters": dict(n_clusters=4),
+    "genes": dict(mask_var=np.arange(100) < 60),
+    "batches": dict(batch_key="cell_type"),
+}
+
+
+@pytest.mark.parametrize("other", OTHER_RUNS.values(), ids=OTHER_RUNS)
+def test_checkpoint_of_another_run(counts, refused, checkpointed, tmp_path, other):
+    path = tmp_path / "run.ckpt"
+    checkpointed(counts.copy(), path)
+    refused(
+        counts,
+        ValueError,
+        f"checkpoint={str(path)!r}",
+        "other data, parameters",
+        "another path",
+        checkpoint=path,
+        **other,
+    )
+
+
+def test_checkpoint_of_other_values(counts, refused, checkpointed, tmp_path):
+    path = tmp_path / "run.ckpt"
+    checkpointed(counts.copy(), path)
+    refused(spoiled(counts, 99), ValueError, "other data", checkpoint=path)
+
+
+def test_checkpoint_of_cells_of_another_depth(counts, refused, checkpointed, tmp_path):
+    """The genes used are the same, but size factors are those of all genes."""
+    path, some = tmp_path / "run.ckpt", np.arange(100) < 60
+    checkpointed(counts.copy(), path, mask_var=some)
+    refused(counts[:, some].copy(), ValueError, "other data", checkpoint=path)

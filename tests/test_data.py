@@ -1,0 +1,339 @@
+"""From an AnnData to minibatches, and neighbours of cells: against plain dense numpy, scipy and scikit-learn."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score
+
+from scdeepclust import datasets, diffusion
+from scdeepclust.data import Cells, Inputs, align, read
+from scdeepclust.data.cells import Rows
+from scdeepclust.data.read import as_csr
+
+CPU = torch.device("cpu")
+settings.register_profile("plain", deadline=None, max_examples=30, derandomize=True)
+settings.load_profile("plain")
+
+
+# --------------------------------------------------------------------------------------------------- reading a matrix
+
+
+@pytest.fixture
+def outlier(counts):
+    """A gene so high in one cell that clipping bites, and a mask that leaves it in."""
+    x = counts.X.toarray()
+    x[:, 3] = 0
+    x[:7, 3] = [500, 1, 1, 1, 1, 1, 1]
+    counts.X = sparse.csr_matrix(x)
+    counts.var["highly_variable"] = np.arange(100) < 60
+    return counts
+
+
+def plain_features(raw_counts, mask, transform, gene_scaling):
+    """Size factors over all genes, transformation, scaling, clipping; and what is subtracted from each gene."""
+    x = np.asarray(raw_counts, dtype=np.float64)
+    size = x.sum(1) / np.median(x.sum(1))
+    x = (x / size[:, None])[:, mask]
+    x = np.sqrt(x) if transform == "sqrt" else np.log1p(x)
+    mean, sd = x.mean(0), x.std(0)
+    scale = sd**gene_scaling
+    return np.minimum(x, mean + 10 * sd) / scale, mean / scale, sd / scale
+
+
+TRANSFORMS = [("sqrt", 0.0), ("sqrt", 0.5), ("log1p", 0.5), ("log1p", 1.0)]
+transforms = pytest.mark.parametrize(("transform", "gene_scaling"), TRANSFORMS)
+
+
+def everything(cells):
+    return torch.cat([batch.x for batch in cells.chunks()]).numpy()
+
+
+@transforms
+def test_genes_are_features_as_plain_numpy_has_them(outlier, transform, gene_scaling):
+    inputs, raw = Inputs("counts", transform, gene_scaling, None), read(outlier)
+    x = inputs.fit(raw, seed=0)
+    cells = inputs.cells(raw, device=CPU, batch_size=64, count_likelihood=False, x=x)
+    values, mean, sd = plain_features(outlier.X.toarray(), outlier.var["highly_variable"], transform, gene_scaling)
+    np.testing.assert_allclose(everything(cells), (values - mean) / np.sqrt((sd**2).mean()), rtol=1e-4, atol=1e-4)
+    assert (values[0, 3] < values[0].max()) or gene_scaling  # the outlier was clipped
+
+
+@transforms
+@pytest.mark.parametrize("route", ["sparse", "projected", "with counts"])
+def test_components_are_features_as_scikit_learn_has_them(outlier, transform, gene_scaling, route):
+    inputs, raw = Inputs("counts", transform, gene_scaling, 8), read(outlier)
+    x = inputs.fit(raw, seed=0)
+    assert inputs.n_features == 8
+    x = None if route == "projected" else x
+    cells = inputs.cells(raw, device=CPU, batch_size=64, count_likelihood=route == "with counts", x=x)
+    values, *_ = plain_features(outlier.X.toarray(), outlier.var["highly_variable"], transform, gene_scaling)
+    expected = PCA(8, svd_solver="full").fit_transform(values)
+    expected /= np.sqrt((expected**2).mean())
+    found = everything(cells)
+    expected *= np.sign((expected * found).sum(0))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_more_components_than_genes_are_as_many_as_there_can_be(types):
+    inputs, raw = Inputs("counts", "sqrt", 0.0, 500), read(types)
+    inputs.fit(raw, seed=0)
+    assert inputs.n_features == 99
+
+
+def test_lognormalised_values_are_only_scaled_and_centred(lognorm):
+    inputs, raw = Inputs("lognorm", "sqrt", 1.0, None), read(lognorm)
+    inputs.fit(raw, seed=0)
+    x = lognorm.X.toarray().astype(np.float64)
+    expected = np.minimum((x - x.mean(0)) / x.std(0), 10)
+    cells = inputs.cells(raw, device=CPU, batch_size=64, count_likelihood=False)
+    np.testing.assert_allclose(everything(cells), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_representation_is_only_turned_shifted_and_scaled():
+    rng = np.random.default_rng(0)
+    z = (rng.normal(size=(80, 5)) * [1, 5, 2, 9, 3] + 7).astype(np.float32)
+    inputs, raw = Inputs("rep", "sqrt", 1.0, 3), read(ad.AnnData(obsm={"z": z}), use_rep="z")
+    x = inputs.fit(raw, seed=0)
+    assert inputs.n_features == 5  # nothing is left out, whatever n_pcs is
+    found = everything(inputs.cells(raw, device=CPU, batch_size=64, count_likelihood=False, x=x))
+    assert (found**2).mean() == pytest.approx(1, rel=1e-4)
+    apart = lambda m: ((m[:, None] - m[None]) ** 2).sum(2)  # noqa: E731
+    np.testing.assert_allclose(apart(found) / apart(found).mean(), apart(z) / apart(z).mean(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_pcs", [None, 8], ids=["genes", "components"])
+def test_features_of_stored_inputs_are_the_same(types, n_pcs):
+    inputs, raw = Inputs("counts", "sqrt", 0.5, n_pcs), read(types)
+    inputs.fit(raw, seed=0)
+    twin = Inputs(**inputs.config)
+    twin.load_state_dict(inputs.state_dict())
+    arguments = dict(device=CPU, batch_size=64, count_likelihood=False)
+    np.testing.assert_array_equal(everything(twin.cells(raw, **arguments)), everything(inputs.cells(raw, **arguments)))
+
+
+def test_two_thousand_genes_are_taken_of_more(types):
+    wide = datasets.simulate_types(120, 2300, n_types=3, mean_depth=20_000)
+    chosen = read(wide, drop_empty=True)
+    assert chosen.values.shape[1] <= 2000
+    assert read(wide, mask_var=None, drop_empty=True).values.shape[1] > 2000
+
+
+def test_reading_changes_nothing(counts, same):
+    counts.X = sparse.csr_matrix(counts.X)[:, ::-1]  # indices are not sorted
+    counts.X.data[0] = 0  # a stored zero
+    before = counts.copy()
+    raw = read(counts)
+    raw.values.data[:] = -1
+    if not np.shares_memory(raw.values.data, counts.X.data):
+        same(counts, before)
+    assert (raw.values.data != 0).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda x: x, id="as it is"),
+        pytest.param(lambda x: x[::-1, ::-1].tocsc(), id="turned csc"),
+        pytest.param(sparse.coo_array, id="coo"),
+        pytest.param(
+            lambda x: sparse.csr_matrix((np.r_[x.data, [0]], np.r_[x.indices, [0]], np.r_[x.indptr[:-1], [x.nnz + 1]])),
+            id="zero",
+        ),
+        pytest.param(lambda x: x.toarray(), id="dense"),
+    ],
+)
+def test_any_matrix_becomes_canonical_csr(make):
+    given = make(sparse.random_array((20, 10), density=0.3, format="csr", rng=np.random.default_rng(0)))
+    before = given.copy()
+    found = as_csr(given)
+    assert found.has_canonical_format
+    assert found.dtype == np.float32
+    assert found.data.all()
+    dense = given if isinstance(given, np.ndarray) else given.toarray()
+    np.testing.assert_allclose(found.toarray(), dense, rtol=1e-6)
+    assert abs(before - given).sum() == 0
+
+
+def test_genes_are_matched_by_name(types):
+    raw = read(types)
+    shuffled = types[:, np.random.default_rng(0).permutation(100)].copy()
+    arguments = dict(kind="counts", n_features=100, batch_categories=[], layer=None, use_rep=None, batch_key=None)
+    found = align(shuffled, raw.var_names, **arguments)
+    np.testing.assert_array_equal(found.values.toarray(), raw.values.toarray())
+    assert found.var_names == raw.var_names
+
+
+def test_a_batch_never_seen_is_no_batch(counts):
+    counts.obs["batch"] = pd.Categorical(["a", "b", "c"] * 100)
+    found = align(
+        counts,
+        list(counts.var_names),
+        kind="counts",
+        n_features=100,
+        batch_categories=["c", "a"],
+        layer=None,
+        use_rep=None,
+        batch_key="batch",
+    )
+    assert found.batches[:3].tolist() == [1, -1, 0]
+    cells = Cells(device=CPU, batch_size=3, x=torch.zeros(300, 1), covariates=(torch.from_numpy(found.batches), 2))
+    assert cells[torch.arange(3)].covariates.tolist() == [[0, 1], [0, 0], [1, 0]]
+
+
+# --------------------------------------------------------------------------------------------------------- minibatches
+
+
+@given(st.integers(4, 400), st.integers(3, 100), st.booleans())
+def test_every_cell_is_in_exactly_one_batch_and_none_is_alone(n, batch_size, shuffled):
+    cells = Cells(device=CPU, batch_size=batch_size, x=torch.arange(n)[:, None].float())
+    generator = torch.Generator().manual_seed(0) if shuffled else None
+    batches = list(cells.batches(generator=generator))
+    sizes = [len(batch.index) for batch in batches]
+    assert len(batches) == cells.n_batches()
+    assert 2 <= min(sizes) <= max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+    seen = torch.cat([batch.index for batch in batches])
+    assert sorted(seen.tolist()) == list(range(n))
+    assert torch.equal(torch.cat([batch.x for batch in batches])[:, 0], seen.float())
+
+
+def test_batches_of_some_cells():
+    cells = Cells(device=CPU, batch_size=4, x=torch.zeros(20, 1))
+    some = torch.tensor([3, 5, 8, 13, 19])
+    assert torch.cat([batch.index for batch in cells.batches(some)]).tolist() == some.tolist()
+
+
+def test_epochs_are_shuffled_anew_and_the_same_again():
+    cells = Cells(device=CPU, batch_size=8, x=torch.zeros(64, 1))
+
+    def two_epochs():
+        generator = torch.Generator().manual_seed(0)
+        return [torch.cat([b.index for b in cells.batches(generator=generator)]).tolist() for _ in range(2)]
+
+    first, second = two_epochs()
+    assert first != second
+    assert [first, second] == two_epochs()
+
+
+@pytest.fixture(params=["scipy", "index arithmetic"])
+def rows(request):
+    """Both ways to gather rows; the second is that of a GPU, here on a CPU."""
+    matrix = sparse.random_array((50, 9), density=0.2, format="csr", rng=np.random.default_rng(0), dtype=np.float32)
+    matrix = sparse.vstack([matrix, sparse.csr_array((2, 9), dtype=np.float32)], format="csr")  # and empty ones
+    gather = Rows(matrix, CPU)
+    if request.param == "index arithmetic":
+        gather.matrix = None
+        gather.indptr = torch.as_tensor(matrix.indptr, dtype=torch.int64)
+        gather.indices, gather.data = torch.as_tensor(matrix.indices), torch.as_tensor(matrix.data)
+    return matrix, gather
+
+
+@pytest.mark.parametrize(
+    "index", [[0], [3, 1, 2], [50, 7, 51, 7], [50, 51], list(range(52))], ids=["one", "three", "twice", "empty", "all"]
+)
+def test_gathered_rows_are_scipys(rows, index):
+    matrix, gather = rows
+    found = gather[torch.tensor(index)]
+    assert found.shape == (len(index), 9)
+    assert found.row.tolist() == sorted(found.row.tolist())
+    np.testing.assert_array_equal(found.dense(), matrix[index].toarray())
+
+
+# ----------------------------------------------------------------------------------------------------------- neighbours
+
+
+@pytest.fixture(scope="module")
+def ten_thousand():
+    """More cells than scanpy searches exactly: where a pynndescent that returns sparse arrays makes it fail."""
+    rng = np.random.default_rng(0)
+    groups = rng.integers(4, size=10_000)
+    return rng.normal(size=(10_000, 10)) + 12 * np.eye(10)[groups], groups
+
+
+@pytest.mark.slow
+def test_communities_of_ten_thousand_cells(ten_thousand):
+    z, groups = ten_thousand
+    found = diffusion.communities(z.astype(np.float32), resolution=0.02)
+    assert adjusted_rand_score(groups, found) > 0.95
+
+
+@pytest.mark.slow
+def test_scanpys_neighbours_of_ten_thousand_cells(ten_thousand):
+    import scanpy as sc
+
+    z, groups = ten_thousand
+    adata = ad.AnnData(obs=pd.DataFrame(index=pd.RangeIndex(10_000).astype(str)), obsm={"z": z})
+    sc.pp.neighbors(adata, use_rep="z", n_neighbors=15, random_state=0)
+    connected = adata.obsp["connectivities"].tocoo()
+    assert (groups[connected.row] == groups[connected.col]).mean() > 0.99
+
+
+def test_nearest_neighbours_are_those_of_a_plain_table():
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    indices, distances = diffusion.neighbors(x, 7)
+    table = np.sqrt(((x[:, None] - x[None]) ** 2).sum(2))
+    np.fill_diagonal(table, np.inf)
+    np.testing.assert_array_equal(indices, np.argsort(table, axis=1)[:, :7])
+    np.testing.assert_allclose(distances, np.sort(table, axis=1)[:, :7], rtol=1e-3)
+
+
+@pytest.mark.parametrize("n_steps", [0, 1, 2, 3])
+def test_averages_are_steps_of_a_row_stochastic_matrix(n_steps):
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    table = ((x[:, None] - x[None]) ** 2).sum(2)
+    np.fill_diagonal(table, np.inf)
+    kernel = np.zeros((60, 60))
+    np.put_along_axis(kernel, np.argsort(table, axis=1)[:, :7], 1 / 7, axis=1)
+    np.testing.assert_allclose(kernel.sum(1), 1)
+    assert not kernel.diagonal().any()
+    found = diffusion.average(x, n_neighbors=7, n_steps=n_steps)
+    np.testing.assert_allclose(found, np.linalg.matrix_power(kernel, n_steps) @ x, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_copies", [2, 5, 30])
+def test_duplicates_are_neighbours_but_never_a_cell_of_itself(n_copies):
+    x = np.repeat(np.random.default_rng(0).normal(size=(60 // n_copies, 3)).astype(np.float32), n_copies, axis=0)
+    indices, distances = diffusion.neighbors(x, 4)
+    assert indices.shape == (60, 4)
+    assert not (indices == np.arange(60)[:, None]).any()
+    assert all(len(set(row)) == 4 for row in indices.tolist())
+    n_same = min(4, n_copies - 1)
+    np.testing.assert_allclose(distances[:, :n_same], 0, atol=1e-3)
+    same = np.arange(60) // n_copies
+    np.testing.assert_array_equal(same[indices[:, :n_same]], np.repeat(same[:, None], n_same, 1))
+
+
+def test_more_neighbours_than_cells_are_all_others():
+    indices, _ = diffusion.neighbors(np.arange(5.0)[:, None], 30)
+    assert [sorted(row) for row in indices.tolist()] == [[j for j in range(5) if j != i] for i in range(5)]
+
+
+@pytest.mark.slow
+def test_the_approximate_search_finds_nearly_all(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(3000, 5)).astype(np.float32)
+    exact, _ = diffusion.neighbors(x, 10)
+    monkeypatch.setattr("scdeepclust.diffusion.graph.EXACT_BELOW", 0)
+    found, _ = diffusion.neighbors(x, 10)
+    assert not (found == np.arange(3000)[:, None]).any()
+    assert np.mean([len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)]) > 9.7
+
+
+@pytest.mark.parametrize("n_clusters", [4, None])
+def test_centres_are_means_of_clusters(ten_thousand, n_clusters):
+    z, groups = (part[:500] for part in ten_thousand)
+    found = diffusion.centers(
+        z.astype(np.float32), n_clusters, smooth=None, n_neighbors=10, n_diffusion=1, n_init=3, random_state=0
+    )
+    means = np.stack([z[groups == k].mean(0) for k in range(4)])
+    nearest = np.linalg.norm(found[:, None] - means[None], axis=2)
+    if n_clusters:
+        assert nearest.min(1).max() < 1e-4
+    assert set(nearest.argmin(1)) == {0, 1, 2, 3}
