@@ -44,7 +44,10 @@ def load(name):
     adata = getattr(sdc.datasets, name)()
     if adata.n_obs > MOST_CELLS:
         adata = adata[np.sort(np.random.default_rng(0).choice(adata.n_obs, MOST_CELLS, replace=False))].copy()
-    if name in {"krumsiek11", "bodenmiller12_cytof"}:  # measured values, not counts: every method reads them as they are
+    if name in {
+        "krumsiek11",
+        "bodenmiller12_cytof",
+    }:  # measured values, not counts: every method reads them as they are
         if "marker_class" in adata.var:  # state markers tell the stimulus, not the type
             adata = adata[:, adata.var["marker_class"] == "lineage"].copy()
         adata.obsm["values"] = np.asarray(adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X)
@@ -79,7 +82,7 @@ def features(adata, source, seed, **parameters):
     return sdc.methods.get("idec", **parameters).inputs(raw.kind).fit(raw, seed=seed).numpy()
 
 
-def labels(method, adata, source, n_clusters, seed, truth):
+def labels(method, adata, source, *, n_clusters, seed, truth):
     """Labels by one method, and the CPU seconds it took."""
     import scanpy as sc
     from sklearn.cluster import KMeans
@@ -127,9 +130,9 @@ def work(method, name, seeds):
     truth = adata.obs["cell_type"].astype(str).to_numpy()
     few = adata[:300].copy()
     few = few[:, few.X.sum(0) > 0].copy() if not source else few
-    labels(method, few, source, 3, 0, truth[:300])  # so that no seed pays for compilation
+    labels(method, few, source, n_clusters=3, seed=0, truth=truth[:300])  # so that no seed pays for compilation
     for seed in seeds:
-        found, seconds = labels(method, adata.copy(), source, len(set(truth)), seed, truth)
+        found, seconds = labels(method, adata.copy(), source, n_clusters=len(set(truth)), seed=seed, truth=truth)
         row = {"method": method, "dataset": name, "seed": seed, **sdc.metrics.scores(truth, found)}
         row |= {"n_clusters": len(set(found)), "n_types": len(set(truth)), "n_obs": len(truth), "seconds": seconds}
         row["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -144,7 +147,9 @@ def run(jobs, workers):
         method, name, seeds = job
         code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import clustering; clustering.work({method!r}, {name!r}, {seeds!r})"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+        )
         rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         if done.returncode:
             print(done.stderr[-1500:], file=sys.stderr)
@@ -160,22 +165,37 @@ def run(jobs, workers):
 
 
 def tables(path=CSV):
-    """Markdown: mean ARI +- standard deviation over seeds for each set, then every score averaged over sets."""
+    """Markdown: ARI of each method on each set (mean ± standard deviation over seeds), then all scores, averaged.
+
+    Means run over the sets that every method can read, so that methods for counts are compared on counts.
+    """
     import pandas as pd
 
     rows = pd.read_csv(path).drop_duplicates(["method", "dataset", "seed"], keep="last")
-    by = rows.groupby(["dataset", "method"])["ARI"].agg(["mean", "std"]).fillna(0)
-    cell = by.apply(lambda r: f"{r['mean']:.3f} ± {r['std']:.3f}", axis=1).unstack("method")
-    cell.loc["**mean**"] = by["mean"].unstack("method").mean().map("{:.3f}".format)
-    scores = ["ARI", "NMI", "AMI", "ACC", "macro_F1", "seconds", "peak_mb"]
-    mean = rows.groupby(["method", "dataset"])[scores].mean().groupby("method").mean()
-    mean["seconds"], mean["peak_mb"] = mean["seconds"].round(1), mean["peak_mb"].round(0)
-    return _markdown(cell.T), _markdown(mean.round(3))
+    mean = rows.pivot_table(index="method", columns="dataset", values="ARI", aggfunc="mean")
+    spread = (
+        rows.pivot_table(index="method", columns="dataset", values="ARI", aggfunc="std").reindex_like(mean).fillna(0)
+    )
+    shared = mean.columns[mean.notna().all()]
+    order = mean[shared].mean(axis=1).sort_values(ascending=False).index
+    by_set = pd.DataFrame({"**mean**": mean[shared].mean(axis=1).map("{:.3f}".format)})
+    for name in [*shared, *mean.columns.difference(shared)]:
+        text = mean[name].map("{:.3f}".format) + " ± " + spread[name].map("{:.3f}".format)
+        by_set[name] = text.where(mean[name].notna(), "")
+    scores = rows[rows["dataset"].isin(shared)].pivot_table(
+        index=["method", "dataset"], values=["ARI", "NMI", "AMI", "ACC", "macro_F1", "seconds", "peak_mb"]
+    )
+    scores = scores.groupby("method").mean().round({"seconds": 1, "peak_mb": 0}).round(3)
+    return _markdown(by_set.loc[order]), _markdown(scores.loc[order])
 
 
 def _markdown(frame):
     head = ["", *map(str, frame.columns)]
-    lines = [head, ["---"] * len(head), *([str(i), *map(str, r)] for i, r in zip(frame.index, frame.to_numpy(), strict=True))]
+    lines = [
+        head,
+        ["---"] * len(head),
+        *([str(i), *map(str, r)] for i, r in zip(frame.index, frame.to_numpy(), strict=True)),
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -17,11 +17,11 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -120,13 +120,20 @@ def epoch(rounds, hidden=(500, 500, 2000), n_latent=10, n_obs=4271):
         trainer._epoch(phase, optimizer, every)
         n_batches = cells.n_batches()
         widths = (cells.rows.shape[1], *hidden, n_latent, *reversed(hidden), cells.rows.shape[1])
-        ratios, speeds = [], []
-        for _ in range(rounds):
-            _, used = timed(lambda: trainer._epoch(phase, optimizer, every))
-            _, limit = timed(lambda: [products(widths, -(-n_obs // n_batches)) for _ in range(n_batches)])
-            ratios.append(used / limit)
-            speeds.append(used / n_obs * 1e6)
-        yield {"batch": batch_size, "us/cell": median(speeds), "ratio to limit": median(ratios)}
+
+        def one_epoch(trainer=trainer, phase=phase, optimizer=optimizer, every=every):
+            trainer._epoch(phase, optimizer, every)
+
+        def one_limit(widths=widths, n_batches=n_batches):
+            for _ in range(n_batches):
+                products(widths, -(-n_obs // n_batches))
+
+        pairs = [(timed(one_epoch)[1], timed(one_limit)[1]) for _ in range(rounds)]
+        yield {
+            "batch": batch_size,
+            "us/cell": median(used / n_obs * 1e6 for used, _ in pairs),
+            "ratio to limit": median(used / limit for used, limit in pairs),
+        }
 
 
 def products(widths, n, cache={}):  # noqa: B006 the operands are made once
@@ -134,7 +141,7 @@ def products(widths, n, cache={}):  # noqa: B006 the operands are made once
     import torch
 
     if (widths, n) not in cache:
-        cache[widths, n] = [(torch.randn(n, a), torch.randn(a, b), torch.randn(n, b)) for a, b in zip(widths, widths[1:], strict=False)]
+        cache[widths, n] = [(torch.randn(n, a), torch.randn(a, b), torch.randn(n, b)) for a, b in pairwise(widths)]
     for i, (x, w, g) in enumerate(cache[widths, n]):
         torch.mm(x, w)
         torch.mm(x.T, g)
@@ -151,19 +158,29 @@ def memory(n_obs):
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        yield {"pipeline": {"ours": "deepclust", "scanpys": "scanpy", "none": "making the cells"}[name], "cells": n_obs, "peak MB": float(done.stdout.split()[-1])}
+        yield {
+            "pipeline": {"ours": "deepclust", "scanpys": "scanpy", "none": "making the cells"}[name],
+            "cells": n_obs,
+            "peak MB": float(done.stdout.split()[-1]),
+        }
 
 
 def markdown(title, rows):
     rows = list(rows)
     head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows)]
+    lines = [
+        head,
+        ["---"] * len(head),
+        *([f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows),
+    ]
     return f"### {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", nargs="+", choices=["epoch", "end_to_end", "memory"], default=["epoch", "end_to_end", "memory"])
+    parser.add_argument(
+        "--part", nargs="+", choices=["epoch", "end_to_end", "memory"], default=["epoch", "end_to_end", "memory"]
+    )
     parser.add_argument("--cells", nargs="+", type=int, default=[4_000, 20_000, 100_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -176,7 +193,12 @@ def main():
     torch.set_num_threads(options.threads)
     parts = [f"{platform.machine()}, {options.threads} thread(s), torch {torch.__version__}\n"]
     if "epoch" in options.part:
-        parts.append(markdown("Epoch of a squared-error autoencoder against its matrix products (CPU seconds)", epoch(max(5, options.rounds))))
+        parts.append(
+            markdown(
+                "Epoch of a squared-error autoencoder against its matrix products (CPU seconds)",
+                epoch(max(5, options.rounds)),
+            )
+        )
     if "end_to_end" in options.part:
         parts.append(markdown("From counts to clusters, against scanpy", end_to_end(options.cells, options.rounds)))
     if "memory" in options.part:

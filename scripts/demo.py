@@ -11,18 +11,21 @@ import argparse
 import logging
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import anndata as ad
 import matplotlib as mpl
 import scanpy as sc
 
 import scdeepclust as sdc
 
+if TYPE_CHECKING:
+    from anndata import AnnData
+
 mpl.use("Agg")
 OUT = Path(__file__).parent.parent / "demo"
 
 
-def figures(adata: ad.AnnData, name: str, labels: str | None) -> list[Path]:
+def figures(adata: AnnData, name: str, labels: str | None) -> list[Path]:
     """UMAP of the learned embedding by cluster, confidence and label; training history."""
     import matplotlib.pyplot as plt
     from sklearn.neighbors import KNeighborsTransformer
@@ -52,7 +55,7 @@ def figures(adata: ad.AnnData, name: str, labels: str | None) -> list[Path]:
     return [umap, curves]
 
 
-def table(adata: ad.AnnData, labels: str | None) -> str:
+def table(adata: AnnData, labels: str | None) -> str:
     """Size, mean membership and, with labels, the commonest label of each cluster."""
     lines = [f"{'cluster':>8}{'cells':>8}{'membership':>12}" + (f"  commonest {labels}" if labels else "")]
     confidence = adata.obsm["deepclust_proba"].max(axis=1)

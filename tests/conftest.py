@@ -90,11 +90,12 @@ def counts(types: ad.AnnData) -> ad.AnnData:
 
 
 @pytest.fixture
-def lognorm(counts: ad.AnnData) -> ad.AnnData:
+def lognorm(types: ad.AnnData) -> ad.AnnData:
     """Log-normalised values in X, nothing else."""
-    x = counts.X.astype(np.float64)
-    counts.X = sparse.csr_matrix(np.log1p(x.toarray() / np.asarray(x.sum(1)) * 1e3), dtype=np.float32)
-    return counts
+    logged = types.copy()
+    x = logged.X.astype(np.float64)
+    logged.X = sparse.csr_matrix(np.log1p(x.toarray() / np.asarray(x.sum(1)) * 1e3), dtype=np.float32)
+    return logged
 
 
 @pytest.fixture(scope="session")

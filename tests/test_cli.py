@@ -22,7 +22,7 @@ import torch
 from scipy import io, sparse
 
 import scdeepclust as sdc
-from scdeepclust import cli, files
+from scdeepclust import cli, files, options
 from scdeepclust.methods.parameters import checked, hints
 
 NAMES = list(sdc.methods.registry())
@@ -37,7 +37,7 @@ def few(name: str) -> dict[str, int]:
 
 
 def as_options(params: dict[str, object]) -> list[str]:
-    return [word for name, value in params.items() for word in (cli._typed(name), str(value))]
+    return [word for name, value in params.items() for word in (options.typed(name), str(value))]
 
 
 def line(err: str) -> str:
@@ -142,7 +142,7 @@ def test_help_has_a_line_for_every_field(name, capsys, monkeypatch):
     assert cli.main([name, "--help"]) == 0
     text = capsys.readouterr().out
     for field in fields(sdc.methods.registry()[name]):
-        assert re.search(rf"{cli._typed(field.name)}\b[^│]*? {{2,}}[\w\"]", text), field.name
+        assert re.search(rf"{options.typed(field.name)}\b[^│]*? {{2,}}[\w\"]", text), field.name
     for option in (
         "layer",
         "use_rep",
@@ -153,7 +153,7 @@ def test_help_has_a_line_for_every_field(name, capsys, monkeypatch):
         "random_state",
         "save_model",
     ):
-        assert cli._typed(option) in text
+        assert options.typed(option) in text
     for group in ("Input", "Method", "Run", "Output"):
         assert f"─ {group} ─" in text
     assert "--no-progress" in text
@@ -164,7 +164,7 @@ def test_help_has_a_line_for_every_field(name, capsys, monkeypatch):
 
 @pytest.mark.parametrize("source", [*sdc.methods.registry().values(), cli.Session], ids=lambda kind: kind.__name__)
 def test_every_field_is_documented(source):
-    documented = cli._documented(source)
+    documented = options.documented(source)
     assert {f.name for f in fields(source)} <= {name for name, text in documented.items() if text}
 
 
@@ -176,9 +176,9 @@ def test_every_default_and_choice_can_be_typed(folder, fast, name):
     for field in fields(kind):
         value = field.default
         if isinstance(value, bool):
-            words += [cli._typed(field.name) if value else cli._typed("no_" + field.name)]
+            words += [options.typed(field.name) if value else options.typed("no_" + field.name)]
         else:
-            words += [cli._typed(field.name), *map(str, value if isinstance(value, tuple) else (value,))]
+            words += [options.typed(field.name), *map(str, value if isinstance(value, tuple) else (value,))]
     assert cli.main([name, *START, *words]) == 1
     assert fast[0][0] == kind()
 

@@ -32,7 +32,7 @@ FLOORS = [
     ("train", "checkpoint"),
     ("model", "results", "storage"),
     ("tl", "pp", "pl"),
-    ("files", "cli", "galaxy", "__main__"),
+    ("files", "options", "cli", "galaxy", "__main__"),
 ]
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 APART = ("metrics", "datasets")  # users of nothing of ours

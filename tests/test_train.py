@@ -23,14 +23,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::scdeepclust.losses.clustering.c
 
 @pytest.fixture
 def interrupt(monkeypatch):
-    """Press control-C at the `at`th minibatch of phase number `n`; tells whether there was such a phase."""
+    """Press control-C at the `at`th minibatch of phase number `n`; the list returned tells that it was."""
 
     def arm(n, at=5):
         fit = Trainer.fit
         pressed = []
 
         def interrupted(self, phases):
-            calls = []
+            calls, inner = [], phases[n].loss
 
             def loss(batch):
                 calls.append(batch)
@@ -39,8 +39,6 @@ def interrupt(monkeypatch):
                     raise KeyboardInterrupt
                 return inner(batch)
 
-            if n < len(phases):
-                inner = phases[n].loss
             phases = [replace(phase, loss=loss) if i == n else phase for i, phase in enumerate(phases)]
             return fit(self, phases)
 

@@ -52,7 +52,7 @@ class Checkpoint:
         try:
             state = torch.load(self.path, weights_only=True)
             stored = state["fingerprint"]
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        except (OSError, RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError) as error:
             msg = f"checkpoint={str(self.path)!r} is not a checkpoint of scdeepclust or is damaged; {remedy}"
             raise ValueError(msg) from error
         if stored != self.fingerprint:

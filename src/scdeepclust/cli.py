@@ -17,18 +17,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from json import dumps
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
-from cyclopts import App, CycloptsError, Group, Parameter, convert
+from cyclopts import App, CycloptsError
 
 from . import __version__, files, methods
-from .methods.parameters import BOUNDS, checked, hints
+from .methods.parameters import checked, hints
+from .options import GROUPS, about, parameters, readable, typed
 from .tl._assign import assign as tl_assign
 from .tl._deepclust import deepclust as tl_deepclust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from anndata import AnnData
 
@@ -36,15 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("scdeepclust")
 
-GROUPS = {
-    name: Group(name, sort_key=i) for i, name in enumerate(("Methods", "Commands", "Input", "Method", "Run", "Output"))
-}
-# What is not named here belongs to the run.
-PLACES = {
-    **dict.fromkeys(("model", "input", "layer", "use_rep", "batch_key", "mask_var", "drop_empty"), "Input"),
-    **dict.fromkeys(("output", "key_added", "save_model", "json"), "Output"),
-}
-HEADER = re.compile(r"^(\S.*)\n-{3,}$", re.MULTILINE)
 FAILURES = (ImportError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 
 # Training does not ask for gene names, and labelling refuses repeated ones itself; the format of zarr is anndata's.
@@ -149,107 +141,7 @@ def list_methods() -> None:
     """List the methods, and what each of them is."""
     width = max(map(len, methods.registry()))
     for name, kind in methods.registry().items():
-        print(f"{name:{width}}  {_readable(_about(kind)).partition(chr(10))[0]}")
-
-
-def _about(source: Any) -> str:
-    """What a docstring says before its first section, a line for each paragraph."""
-    head = HEADER.split(inspect.cleandoc(source.__doc__ or ""))[0]
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in head.strip().split("\n\n"))
-
-
-def _documented(source: Any) -> dict[str, str]:
-    """What docstrings say of each parameter; a class documents its own, and its bases theirs."""
-    found = {}
-    for owner in reversed(getattr(source, "__mro__", (source,))):
-        _, *parts = HEADER.split(inspect.cleandoc(owner.__doc__ or ""))
-        section = dict(zip(parts[::2], parts[1::2], strict=True)).get("Parameters", "")
-        for block in re.split(r"\n(?=\S)", section.strip("\n")):
-            names, _, text = block.partition("\n")
-            found |= {name.strip(" *"): " ".join(text.split()) for name in names.partition(":")[0].split(",")}
-    return found
-
-
-def _readable(text: str, options: Collection[str] = ()) -> str:
-    """Text without Sphinx's marks, and options as they are typed."""
-    text = re.sub(r":[\w:]+:`~?([^`]*)`", r"\1", text)
-    return re.sub(r"`+([^`]*)`+", lambda found: _typed(found[1]) if found[1] in options else found[1], text)
-
-
-def _typed(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _types(source: Any) -> dict[str, Any]:
-    """Types of a dataclass's fields, and of a function's parameters as far as a command line can give them."""
-    if isinstance(source, type):
-        return hints(source)
-    plain = {"bool": bool, "float": float, "int": int, "str": str, "None": None}
-    found = {}
-    for name, parameter in inspect.signature(source).parameters.items():
-        parts = [plain[part] for part in parameter.annotation.split(" | ") if part in plain]
-        found[name] = Union[tuple(parts or [str])]  # noqa: UP007
-    return found
-
-
-def _bounds(hint: Any) -> list[str]:
-    """The bounds in a type, in words."""
-    if get_origin(hint) is Literal:
-        return []
-    if get_origin(hint) is Annotated:
-        known = [bound for bound in hint.__metadata__ if type(bound) in BOUNDS]
-        return [f"{BOUNDS[type(bound)][1]} {getattr(bound, BOUNDS[type(bound)][0])}" for bound in known]
-    return [words for part in get_args(hint) for words in _bounds(part)]
-
-
-def _parameters(*sources: Any) -> dict[str, inspect.Parameter]:
-    """Command-line parameters of documented dataclasses and functions; the first that has a name defines it."""
-    found: dict[str, inspect.Parameter] = {}
-    names = {name for source in sources for name in inspect.signature(source).parameters}
-    for source in sources:
-        texts, types = _documented(source), _types(source)
-        of_method = isinstance(source, type) and issubclass(source, methods.Method)
-        for name, parameter in inspect.signature(source).parameters.items():
-            # What a function takes first, such as `adata`, is made of files here, and files need no copy.
-            given = parameter.kind in {parameter.POSITIONAL_ONLY, parameter.KEYWORD_ONLY} and name != "copy"
-            if given and name in texts and name not in found:
-                group = GROUPS["Method" if of_method else PLACES.get(name, "Run")]
-                kind = parameter.POSITIONAL_ONLY if parameter.default is parameter.empty else parameter.KEYWORD_ONLY
-                shown = Annotated[
-                    types[name], _presented(parameter.default, types[name], _readable(texts[name], names), group)
-                ]
-                found[name] = parameter.replace(kind=kind, annotation=shown)
-    return found
-
-
-def _presented(default: Any, hint: Any, text: str, group: Group) -> Parameter:
-    """How cyclopts shows and reads a parameter."""
-    # Where leaving an option out gives None already, a layer may be called "none".
-    named_none = type(None) in get_args(hint) and not (default is None and str in get_args(hint))
-    limits = _bounds(hint) + ["may be none"] * named_none
-    text += f" [{', '.join(limits)}]" if limits else ""
-    if hint is bool:
-        return Parameter(help=text, group=group)
-    return Parameter(
-        help=text,
-        group=group,
-        converter=partial(_converted, named_none=named_none),
-        consume_multiple=get_origin(hint) is tuple,
-        show_default=(lambda value: " ".join(map(str, value))) if isinstance(default, tuple) else None,
-    )
-
-
-def _converted(hint: Any, tokens: Sequence[Any], *, named_none: bool) -> Any:
-    """A value as typed, with `none` for None; cyclopts alone would round 2.5 clusters to 2."""
-    words = [token.value for token in tokens]
-    if named_none and [word.lower() for word in words] == ["none"]:
-        return None
-    value = convert(hint, tokens)
-    for word, number in zip(words, value if isinstance(value, tuple) else (value,), strict=True):
-        if type(number) is int and "." in word and float(word) != number:
-            msg = f"{word!r} is not an integer."
-            raise ValueError(msg)
-    return value
+        print(f"{name:{width}}  {readable(about(kind)).partition(chr(10))[0]}")
 
 
 def _command(job: Callable[..., AnnData], parameters: dict[str, inspect.Parameter]) -> Callable[..., None]:
@@ -348,22 +240,25 @@ def _say(kind: str, message: object) -> None:
 
 
 def _app() -> App:
-    about = "Deep clustering of single cells. To cluster: scdeepclust METHOD in.h5ad out.h5ad. Options of a method: scdeepclust METHOD --help."
+    summary = (
+        "Deep clustering of single cells. To cluster: scdeepclust METHOD in.h5ad out.h5ad. "
+        "Options of a method: scdeepclust METHOD --help."
+    )
     app = App(
         name="scdeepclust",
-        help=about,
+        help=summary,
         help_format="plaintext",
         version=f"scdeepclust {__version__}",
         group_commands=GROUPS["Commands"],
     )
     for name, kind in methods.registry().items():
-        known = _parameters(cluster, kind, tl_deepclust, Session)
+        known = parameters(cluster, kind, tl_deepclust, Session)
         app.command(
-            _command(partial(cluster, kind=kind), known), name=name, help=_readable(_about(kind)), group="Methods"
+            _command(partial(cluster, kind=kind), known), name=name, help=readable(about(kind)), group="Methods"
         )
-    known = _parameters(assign, tl_assign, Session) | {"device": _parameters(tl_deepclust)["device"]}
-    app.command(_command(assign, known), name="assign", help=_readable(_about(assign)))
-    app.command(list_methods, name="methods", help=_readable(_about(list_methods)))
+    known = parameters(assign, tl_assign, Session) | {"device": parameters(tl_deepclust)["device"]}
+    app.command(_command(assign, known), name="assign", help=readable(about(assign)))
+    app.command(list_methods, name="methods", help=readable(about(list_methods)))
     return app
 
 
@@ -403,4 +298,4 @@ def _in_options(error: BaseException, names: Sequence[str]) -> str:
     """What an error says, with `name=` as the option that it is here."""
     # str() of a KeyError is its message in quotes.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error) or type(error).__name__
-    return re.sub(rf"(?<![\w.-])({'|'.join(names)})=", lambda found: _typed(found[1]) + "=", text) if names else text
+    return re.sub(rf"(?<![\w.-])({'|'.join(names)})=", lambda found: typed(found[1]) + "=", text) if names else text

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from . import methods, storage
+from . import methods, networks, storage
 from .checkpoint import Checkpoint, fingerprint
 from .data import align, read
-from .distributed import from_rank_zero, gathered, n_processes
+from .distributed import from_rank_zero, gathered, n_processes, total
 from .results import versions
-from .train import Trainer, embed, kept_threads
+from .train import Trainer, kept_threads
 
 if TYPE_CHECKING:
     import os
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .data import Cells, Raw
 
 logger = logging.getLogger(__name__)
+
+MIN_CELLS = 10
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -54,7 +56,11 @@ def resolve_seed(random_state: int | np.random.Generator | None) -> int:
         return int(np.random.default_rng().integers(2**31))
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
-    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**32:
+    if (
+        isinstance(random_state, bool)
+        or not isinstance(random_state, int | np.integer)
+        or not 0 <= random_state < 2**32
+    ):
         msg = f"random_state={random_state!r} must be an integer from 0 to 2**32 - 1, a numpy Generator or None."
         raise ValueError(msg)
     return int(random_state)
@@ -121,6 +127,7 @@ class Model:
         with kept_threads():
             raw = read(adata, **self.source, mask_var=mask_var, counts=self.method.needs_counts, drop_empty=drop_empty)
         _check_enough_cells(raw, self.method)
+        _check_same_genes(raw)
         self._raw: Raw | None = raw
         self.kept = raw.kept
         self.obs_names = raw.obs_names
@@ -157,7 +164,7 @@ class Model:
             msg = "This model is trained already; make a new one to train again."
             raise RuntimeError(msg)
         start, raw = time.perf_counter(), self._raw
-        self.batch_size = batch_size = _check_batch_size(batch_size, len(raw.obs_names))
+        self.batch_size = batch_size = _check_batch_size(batch_size, int(total(torch.tensor(len(raw.obs_names)))))
         saved = self._checkpoint(checkpoint, batch_size)
         with kept_threads():
             x = self._fit_inputs(raw)
@@ -168,7 +175,7 @@ class Model:
         history = trainer.fit(self.method.schedule(self.net, cells, self.seed))
         self.net.requires_grad_(requires_grad=False).eval()
         self.history = pd.DataFrame(history)
-        self._latent = embed(self.net, cells)
+        self._latent = networks.embed(self.net, cells)
         self.order = self._by_size(self._latent)
         self._raw = None
         self.seconds = time.perf_counter() - start
@@ -241,13 +248,21 @@ class Model:
             "device": self.device.type,
             "versions": versions(),
             "genes": raw.var_names,
+            "n_genes": raw.n_genes,
+            "batches": raw.batch_categories,
         }
         arrays = [raw.values] if raw.kind == "rep" else [raw.values.data, raw.values.indices, raw.values.indptr]
-        return Checkpoint(path, fingerprint(settings, arrays + ([] if raw.batches is None else [raw.batches])))
+        arrays += [array for array in (raw.batches, raw.totals) if array is not None]
+        found = Checkpoint(path, fingerprint(settings, arrays))
+        found.load()  # a file that cannot serve is refused before any work
+        return found
 
     def _fit_inputs(self, raw: Raw) -> torch.Tensor | None:
-        x = from_rank_zero(lambda: self.inputs.fit(raw, seed=self.seed)) if n_processes() == 1 else None
-        if n_processes() > 1:
+        """Fit the transformation; several processes take that of the first."""
+        x = None
+        if n_processes() == 1:
+            x = self.inputs.fit(raw, seed=self.seed)
+        else:
 
             def fitted() -> dict[str, torch.Tensor]:
                 self.inputs.fit(raw, seed=self.seed)
@@ -260,11 +275,10 @@ class Model:
     def _build(self, raw: Raw) -> torch.nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            net = self.method.network(
-                self.inputs, n_genes=len(raw.var_names), n_categories=len(raw.batch_categories)
-            )
+            net = self.method.network(self.inputs, n_genes=len(raw.var_names), n_categories=len(raw.batch_categories))
         with torch.no_grad():
             self.method.initialise(net, self.inputs, raw)
+            net.load_state_dict(from_rank_zero(net.state_dict))
         return net.to(self.device)
 
     def _cells(self, raw: Raw, batch_size: int, x: torch.Tensor | None = None) -> Cells:
@@ -276,7 +290,9 @@ class Model:
         log_q = gathered(self.method.log_soft_assign(self.net, z))
         sizes = torch.bincount(log_q.argmax(1), minlength=log_q.shape[1])
         if (sizes == 0).any():
-            logger.warning("%d of %d clusters are empty; fewer may describe the data.", int((sizes == 0).sum()), len(sizes))
+            logger.warning(
+                "%d of %d clusters are empty; fewer may describe the data.", int((sizes == 0).sum()), len(sizes)
+            )
         return sizes.argsort(descending=True, stable=True).cpu()
 
     def _trained(self) -> Self:
@@ -300,17 +316,26 @@ class Model:
             batch_categories=self.batch_categories,
             **self.source,
         )
-        return embed(self.net, self._cells(raw, batch_size=256))
+        return networks.embed(self.net, self._cells(raw, batch_size=256))
 
 
 def _check_enough_cells(raw: Raw, method: methods.Method) -> None:
     n = len(raw.obs_names)
+    if n < MIN_CELLS:
+        msg = f"{n} cells are too few to train on; at least {MIN_CELLS} are needed."
+        raise ValueError(msg)
     if method.n_clusters is not None and n < method.n_clusters:
         msg = f"n_clusters={method.n_clusters} is more than the {n} cells there are; ask for fewer."
         raise ValueError(msg)
-    if n < 10:
-        msg = f"{n} cells are too few to train on; at least 10 are needed."
-        raise ValueError(msg)
+
+
+def _check_same_genes(raw: Raw) -> None:
+    """Processes must use the same genes, or one waits for ever for the others' sums."""
+    if n_processes() > 1:
+        first = from_rank_zero(lambda: raw.var_names)
+        if total(torch.tensor(float(first != raw.var_names))):
+            msg = "The processes use different genes; choose them over all cells first and name them by mask_var."
+            raise ValueError(msg)
 
 
 def _check_batch_size(batch_size: int | None, n_cells: int) -> int:

@@ -99,7 +99,7 @@ def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
             "n_clusters": memberships.shape[1],
             "chosen_by": "leiden" if model.method.n_clusters is None else "user",
         },
-        "sizes": pd.DataFrame({"n_obs": np.bincount(labels, minlength=memberships.shape[1])}),
+        "sizes": {str(k): int(n) for k, n in enumerate(np.bincount(labels, minlength=memberships.shape[1]))},
         "history": model.history,
         "seconds": model.seconds,
         "versions": versions(),

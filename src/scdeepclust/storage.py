@@ -32,6 +32,9 @@ def save(model: Model, folder: str | os.PathLike, *, overwrite: bool) -> None:
     if folder.exists() and not overwrite:
         msg = f"{str(folder)!r} exists; give overwrite=True, or another folder."
         raise FileExistsError(msg)
+    if folder.exists() and not _replaceable(folder):
+        msg = f"{str(folder)!r} is not a saved model, so it is not overwritten; give another folder."
+        raise FileExistsError(msg)
     if not folder.parent.is_dir():
         msg = f"The folder {str(folder.parent)!r} does not exist; create it first."
         raise FileNotFoundError(msg)
@@ -62,6 +65,11 @@ def save(model: Model, folder: str | os.PathLike, *, overwrite: bool) -> None:
         new.replace(folder)
 
 
+def _replaceable(folder: Path) -> bool:
+    """Whether nothing is lost but a model."""
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {SETTINGS, WEIGHTS, HISTORY}
+
+
 def load(cls: type[Model], folder: str | os.PathLike, device: torch.device) -> Any:
     """Make a trained model of what :func:`save` wrote."""
     from safetensors import SafetensorError
@@ -78,7 +86,7 @@ def load(cls: type[Model], folder: str | os.PathLike, device: torch.device) -> A
             raise ValueError(msg)
         weights = load_file(folder / WEIGHTS)
         return _restore(cls, settings, weights, pd.read_json(folder / HISTORY, orient="split"), device)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         msg = f"{str(folder)!r} is not a model saved by this version of scdeepclust, or is damaged ({error})."
         raise ValueError(msg) from error
 

@@ -92,7 +92,10 @@ class Trainer:
         if first and stored:
             optimizer.load_state_dict(stored["optimizer"])
         seen, held_out = self._split(n, phase)
-        bar = tqdm(total=phase.epochs, initial=first, desc=phase.name, unit="epoch", disable=not self.show or not phase.epochs)
+        bar = tqdm(
+            total=phase.epochs, initial=first, desc=phase.name, unit="epoch", disable=not self.show or not phase.epochs
+        )
+        shown: dict[str, str] = {}
         try:
             for epoch in range(first, phase.epochs):
                 if self.interrupted or self._out_of_patience(phase):
@@ -110,7 +113,8 @@ class Trainer:
                     row["held_out"] = self._held_out(phase, held_out)
                 self.history.append(row)
                 self._save(n, epoch + 1, optimizer)
-                bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if isinstance(v, float)}, refresh=False)
+                shown |= {k: f"{v:.3g}" for k, v in row.items() if isinstance(v, float)}
+                bar.set_postfix(shown, refresh=False)
                 bar.update()
         except KeyboardInterrupt:
             self.interrupted = True
@@ -118,9 +122,15 @@ class Trainer:
             warnings.warn(msg, Interrupted, stacklevel=2)
         finally:
             bar.close()
+        self._finish(phase)
+        self._save(n + 1, 0, optimizer)
+
+    def _finish(self, phase: Phase) -> None:
+        """Leave a phase at its best weights, if these are numbers."""
         if self.best.get("net"):
             self.net.load_state_dict(self.best["net"])
-        self._save(n + 1, 0, optimizer)
+        if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
+            raise ValueError(_diverged(phase, "weights are not finite"))
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         parameters = [p for p in self.net.parameters() if p.requires_grad and p.numel()]
@@ -151,11 +161,7 @@ class Trainer:
                 sums[name] = sums.get(name, 0.0) + value.detach() * len(batch.index)
         row = {name: float(value) / n_seen for name, value in sums.items()}
         if not all(map(math.isfinite, row.values())):
-            msg = (
-                f"Training diverged in phase {phase.name!r} ({', '.join(f'{k} is {v}' for k, v in row.items())}): lower "
-                "the learning rate, or look for extreme values among the cells."
-            )
-            raise ValueError(msg)
+            raise ValueError(_diverged(phase, ", ".join(f"{k} is {v}" for k, v in row.items())))
         return row
 
     @torch.no_grad()
@@ -167,7 +173,7 @@ class Trainer:
             loss = torch.stack(list(phase.loss(batch).values())).sum()
             sums += torch.tensor([float(loss) * len(batch.index), len(batch.index)], dtype=torch.float64)
         self.net.train()
-        loss = float((total(sums)[0] / sums[1]))
+        loss = float(total(sums)[0] / sums[1])
         if loss < self.best.get("loss", float("inf")) * (1 - MIN_GAIN):
             self.best = {"loss": loss, "net": copy.deepcopy(self.net.state_dict()), "since": 0}
         else:
@@ -196,11 +202,8 @@ class Trainer:
         return stored["at"]
 
 
-@torch.no_grad()
-def embed(net: nn.Module, cells: Cells) -> Tensor:
-    """Embedding of all cells of this process, cells x latent, in their order."""
-    training = net.training
-    net.eval()
-    z = torch.cat([net.encode(batch.x) for batch in cells.chunks()])
-    net.train(training)
-    return z
+def _diverged(phase: Phase, found: str) -> str:
+    return (
+        f"Training diverged in phase {phase.name!r} ({found}): lower the learning rate, or look for extreme values "
+        "among the cells."
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .checks import listing
+from .checks import check_anndata, listing
 from .read import Raw, as_csr, read_genes, read_representation, without_empty_cells
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def align(
     ValueError
         Gene names repeat, fewer than half of the model's genes are there, or the values are of another kind.
     """
+    check_anndata(adata)
     if use_rep is not None:
         raw = read_representation(adata, use_rep)
         if raw.values.shape[1] != n_features:
@@ -61,7 +62,9 @@ def _ordered(raw: Raw, var_names: list[str]) -> Raw:
     have = pd.Index(raw.var_names)
     if have.has_duplicates:
         names = have[have.duplicated()].unique()
-        msg = f"{len(names)} gene names occur more than once: {listing(names)}. Call adata.var_names_make_unique() first."
+        msg = (
+            f"{len(names)} gene names occur more than once: {listing(names)}. Call adata.var_names_make_unique() first."
+        )
         raise ValueError(msg)
     where = have.get_indexer(pd.Index(var_names))
     missing = where < 0
@@ -84,6 +87,8 @@ def _ordered(raw: Raw, var_names: list[str]) -> Raw:
 
 def _with_batches(raw: Raw, adata: AnnData, batch_key: str | None, categories: list[str]) -> Raw:
     if batch_key is None or batch_key not in adata.obs:
-        return replace(raw, batches=np.full(len(raw.obs_names), -1) if categories else None, batch_categories=categories)
+        return replace(
+            raw, batches=np.full(len(raw.obs_names), -1) if categories else None, batch_categories=categories
+        )
     codes = pd.Index(categories).get_indexer(adata.obs[batch_key].astype(str))
     return replace(raw, batches=codes, batch_categories=categories)

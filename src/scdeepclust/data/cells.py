@@ -116,7 +116,7 @@ class Cells:
     def batches(self, index: Tensor | None = None, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Minibatches of (some) cells, shuffled where a generator is given.
 
-        They are of nearly equal size, so that no epoch ends with a batch of one cell.
+        They are of nearly equal size, so that no epoch ends with a batch of a few cells.
         """
         index = torch.arange(len(self)) if index is None else index
         if generator is not None:

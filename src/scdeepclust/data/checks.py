@@ -26,6 +26,15 @@ def need_key(argument: str, key: str, there: Any, where: str, *, also: Sequence[
         raise KeyError(msg)
 
 
+def check_anndata(adata: Any) -> None:
+    """Refuse what is not an AnnData."""
+    from anndata import AnnData
+
+    if not isinstance(adata, AnnData):
+        msg = f"adata must be an AnnData, not {type(adata).__name__}; read a file with anndata.read_h5ad first."
+        raise TypeError(msg)
+
+
 def check_in_memory(adata: AnnData, values: Any, name: str) -> None:
     """Refuse values that are on disk or lazy."""
     if adata.isbacked:
@@ -40,7 +49,9 @@ def check_finite(values: np.ndarray, name: str) -> None:
     """Refuse NaN and infinity."""
     if not np.isfinite(values.sum(dtype=np.float64)) and not np.isfinite(values).all():
         n_nan, n_inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
-        msg = f"{name} holds {n_nan} NaN and {n_inf} infinite values; remove these cells or genes, or impute them first."
+        msg = (
+            f"{name} holds {n_nan} NaN and {n_inf} infinite values; remove these cells or genes, or impute them first."
+        )
         raise ValueError(msg)
 
 
@@ -50,16 +61,20 @@ def looks_like_counts(values: Any) -> bool:
     return bool(data.size) and bool((data >= 0).all() and (data == np.rint(data)).all())
 
 
-def need_counts(values: Any, adata: AnnData, name: str) -> None:
+def need_counts(values: Any, adata: AnnData, name: str, otherwise: str) -> None:
     """Say that counts are needed, and where some are."""
     data = values.data
-    found = f"negative values (smallest {data.min():.3g})" if data.min() < 0 else f"fractional values, such as {data[data != np.rint(data)][0]:.4g}"
+    found = (
+        f"negative values (smallest {data.min():.3g})"
+        if data.min() < 0
+        else f"fractional values, such as {data[data != np.rint(data)][0]:.4g}"
+    )
     layers = [key for key in adata.layers if key is not None and looks_like_counts(adata.layers[key])]
     if layers:
         remedy = f"adata.layers[{layers[0]!r}] holds counts: give layer={layers[0]!r}."
     elif adata.raw is not None and looks_like_counts(adata.raw.X):
         remedy = "adata.raw holds counts: give adata.raw.to_adata(), or copy them into a layer."
     else:
-        remedy = "No layer holds counts; load them, or give likelihood='mse'."
+        remedy = f"No layer holds counts; load them{otherwise}."
     msg = f"Counts (non-negative integers) are needed, but {name} holds {found}. {remedy}"
     raise ValueError(msg)

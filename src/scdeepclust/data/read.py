@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .checks import check_finite, check_in_memory, listing, need_counts, need_key
+from .checks import check_anndata, check_finite, check_in_memory, listing, need_counts, need_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
 N_TOP_GENES = 2000  # of scanpy's and scvi-tools' tutorials; between 500 and 4,000 genes results hardly differ
@@ -91,13 +92,18 @@ def read(
     ValueError
         The values cannot serve; the message says what was found and what to do.
     """
+    check_anndata(adata)
     if use_rep is not None and layer is not None:
         msg = f"Give either layer={layer!r} or use_rep={use_rep!r}, not both."
         raise ValueError(msg)
     if use_rep is not None and counts:
         msg = f"use_rep={use_rep!r} holds no counts, which likelihood='nb' and 'zinb' need; use likelihood='mse'."
         raise ValueError(msg)
-    raw = read_representation(adata, use_rep) if use_rep is not None else read_genes(adata, layer, mask_var, counts=counts)
+    raw = (
+        read_representation(adata, use_rep)
+        if use_rep is not None
+        else read_genes(adata, layer, mask_var, counts=counts, otherwise=", or give likelihood='mse'")
+    )
     if batch_key is not None:
         need_key("batch_key", batch_key, adata.obs, "adata.obs")
         column = adata.obs[batch_key].astype("category").cat.remove_unused_categories()
@@ -110,6 +116,7 @@ def read(
 
 
 def read_representation(adata: AnnData, use_rep: str) -> Raw:
+    """A representation, as it is."""
     if use_rep == "X":
         if adata.X is None:
             msg = "use_rep='X', but adata.X is None; name a key of adata.obsm."
@@ -126,12 +133,17 @@ def read_representation(adata: AnnData, use_rep: str) -> Raw:
     if values.ndim != 2 or not values.shape[1]:
         msg = f"{name} has shape {values.shape}; a matrix of cells x features is needed."
         raise ValueError(msg)
-    values = np.ascontiguousarray(values, dtype=np.float32)
+    try:
+        values = np.ascontiguousarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        msg = f"{name} holds values that are not numbers ({error}); leave those columns out."
+        raise ValueError(msg) from error
     check_finite(values, name)
     return Raw(values, "rep", adata.obs_names, [], np.arange(adata.n_obs))
 
 
-def read_genes(adata: AnnData, layer: str | None, mask_var: Any, *, counts: bool) -> Raw:
+def read_genes(adata: AnnData, layer: str | None, mask_var: Any, *, counts: bool, otherwise: str = "") -> Raw:
+    """Counts or log-normalised values of the genes to use; `otherwise` says what to do where counts are missing."""
     if layer is not None:
         need_key("layer", layer, {k: None for k in adata.layers if k is not None}, "adata.layers")
     values = adata.X if layer is None else adata.layers[layer]
@@ -142,7 +154,7 @@ def read_genes(adata: AnnData, layer: str | None, mask_var: Any, *, counts: bool
     check_in_memory(adata, values, name)
     values = as_csr(values)
     check_finite(values.data, name)
-    kind = _kind(values, adata, name, counts=counts)
+    kind = _kind(values, adata, name, counts=counts, otherwise=otherwise)
     raw = Raw(
         values,
         kind,
@@ -168,10 +180,10 @@ def as_csr(values: Any) -> sparse.csr_array:
     return values
 
 
-def _kind(values: sparse.csr_array, adata: AnnData, name: str, *, counts: bool) -> str:
+def _kind(values: sparse.csr_array, adata: AnnData, name: str, *, counts: bool, otherwise: str) -> str:
     if values.nnz and values.data.min() < 0:
         if counts:
-            need_counts(values, adata, name)
+            need_counts(values, adata, name, otherwise)
         msg = (
             f"{name} holds negative values (smallest {values.data.min():.3g}), so neither counts nor log-normalised "
             "values; name the layer with counts (layer=...), or take the values as they are with use_rep='X'."
@@ -179,7 +191,7 @@ def _kind(values: sparse.csr_array, adata: AnnData, name: str, *, counts: bool) 
         raise ValueError(msg)
     integer = bool((values.data == np.rint(values.data)).all())
     if counts and not integer:
-        need_counts(values, adata, name)
+        need_counts(values, adata, name, otherwise)
     if integer:
         return "counts"
     if values.data.max() > LARGEST_LOG:
@@ -206,7 +218,9 @@ def _mask(adata: AnnData, raw: Raw, mask_var: Any) -> np.ndarray | None:
     else:
         name, mask = "mask_var", np.asarray(mask_var)
     if mask.shape != (adata.n_vars,) or mask.dtype != bool:
-        msg = f"{name} must hold one True or False for each of the {adata.n_vars} genes; found {mask.dtype} {mask.shape}."
+        msg = (
+            f"{name} must hold one True or False for each of the {adata.n_vars} genes; found {mask.dtype} {mask.shape}."
+        )
         raise ValueError(msg)
     if mask.sum() < 2:
         msg = f"{name} leaves {int(mask.sum())} genes; at least 2 are needed."
@@ -246,16 +260,19 @@ def _without_empty(raw: Raw, *, drop_empty: bool) -> Raw:
             )
             raise ValueError(msg)
         raw = raw.genes(~zero)
-    return without_empty_cells(raw, drop_empty=drop_empty)
+    if raw.values.shape[1] < 2:
+        msg = f"{raw.values.shape[1]} genes with counts are too few; at least 2 are needed."
+        raise ValueError(msg)
+    return without_empty_cells(raw, drop_empty=drop_empty, otherwise=", or give drop_empty=True to leave them out")
 
 
-def without_empty_cells(raw: Raw, *, drop_empty: bool) -> Raw:
+def without_empty_cells(raw: Raw, *, drop_empty: bool, otherwise: str = "") -> Raw:
     """Refuse, or drop if asked, cells that have none of the genes used."""
     empty = np.diff(raw.values.indptr) == 0
     if empty.any() and not drop_empty:
         msg = (
             f"{empty.sum()} cells have no counts in the genes used: {listing(raw.obs_names[empty])}. Remove them with "
-            "sc.pp.filter_cells(adata, min_counts=1), or give drop_empty=True to leave them without a label."
+            f"sc.pp.filter_cells(adata, min_counts=1){otherwise}."
         )
         raise ValueError(msg)
     return raw.cells(~empty) if empty.any() else raw

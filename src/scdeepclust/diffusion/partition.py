@@ -55,9 +55,7 @@ def centers(
     return np.stack([z[labels == k].mean(0) for k in np.unique(labels)]).astype(np.float32)
 
 
-def communities(
-    z: np.ndarray, *, n_neighbors: int = 15, resolution: float = 1.0, random_state: int = 0
-) -> np.ndarray:
+def communities(z: np.ndarray, *, n_neighbors: int = 15, resolution: float = 1.0, random_state: int = 0) -> np.ndarray:
     """Leiden communities of the nearest-neighbour graph (Traag 2019, doi 10.1038/s41598-019-41695-z)."""
     import scanpy as sc
     from anndata import AnnData

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
@@ -144,9 +144,8 @@ class AutoencoderMethod(Method, abstract=True):
     def start_centroids(self, net: nn.Module, cells: Cells, seed: int) -> None:
         """Put the centres where k-means, or Leiden if no number is given, finds clusters in the embedding."""
         from ..distributed import from_rank_zero, gathered
-        from ..train import embed
 
-        z = gathered(embed(net, cells)).cpu().numpy()
+        z = gathered(networks.embed(net, cells)).cpu().numpy()
         # Where features are few they have been averaged over neighbours already; the embedding of genes is now.
         smooth = None if cells.target is None else gathered(cells.target).cpu().numpy()
         found = from_rank_zero(

@@ -97,7 +97,9 @@ class DEC(AutoencoderMethod):
         lost = losses.collapsed(net.centroids.weight, sizes)
         if lost.any() and int(net.target.n_revivals) < MAX_REVIVALS:
             net.target.n_revivals += 1
-            net.centroids.weight[lost] = losses.farthest(net.encoder, net.centroids.weight[~lost], int(lost.sum()), cells.chunks())
+            net.centroids.weight[lost] = losses.farthest(
+                net.encoder, net.centroids.weight[~lost], int(lost.sum()), cells.chunks()
+            )
             msg = (
                 f"{int(lost.sum())} of {len(lost)} clusters had become empty or equal to another; their centres were "
                 "placed anew at the cells farthest from any centre. Should this come back, ask for fewer clusters or "

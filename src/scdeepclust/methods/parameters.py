@@ -60,7 +60,7 @@ def _plain(value: Any) -> Any:
     return tuple(_plain(v) for v in value)
 
 
-def _problem(value: Any, hint: Any) -> str:
+def _problem(value: Any, hint: Any) -> str:  # noqa: PLR0911 one return for each kind of type
     """What `value` should have been, or nothing where it fits."""
     origin = get_origin(hint)
     if origin is Annotated:

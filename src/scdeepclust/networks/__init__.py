@@ -5,5 +5,6 @@ from __future__ import annotations
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"autoencoder": ["Autoencoder", "Decoded"], "centroids": ["Centroids"]}
+    __name__,
+    submod_attrs={"autoencoder": ["Autoencoder", "Decoded"], "centroids": ["Centroids"], "embedding": ["embed"]},
 )

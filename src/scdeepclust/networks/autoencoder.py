@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ class Decoded(NamedTuple):
 def mlp(*widths: int) -> nn.Sequential:
     """Linear layers with ReLU between them, none after the last."""
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+    for n_in, n_out in pairwise(widths):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -45,6 +46,7 @@ class Residual(nn.Module):
         nn.init.zeros_(self.correction[-1].bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map features (cells x `n_in`) to cells x `n_out`."""
         return self.linear(x) + self.correction(x)
 
 

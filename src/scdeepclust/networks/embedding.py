@@ -1,0 +1,21 @@
+"""All cells through an encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ..data import Cells
+
+
+@torch.no_grad()
+def embed(net: nn.Module, cells: Cells) -> Tensor:
+    """Embedding of all cells of this process, cells x latent, in their order."""
+    training = net.training
+    net.eval()
+    z = torch.cat([net.encode(batch.x) for batch in cells.chunks()])
+    net.train(training)
+    return z
