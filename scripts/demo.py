@@ -36,7 +36,7 @@ def figures(adata: AnnData, name: str, labels: str | None) -> list[Path]:
     adata.obs["confidence"] = adata.obsm["deepclust_proba"].max(axis=1)
     color = ["deepclust", *([labels] if labels else []), "confidence"]
     with mpl.rc_context({"figure.dpi": 150, "savefig.bbox": "tight"}):
-        figure = sc.pl.umap(adata, color=color, show=False, return_fig=True, frameon=False, wspace=0.5, ncols=3)
+        figure = sc.pl.umap(adata, color=color, show=False, return_fig=True, frameon=False, wspace=0.4, ncols=2)
         umap = OUT / f"{name}_umap.png"
         figure.savefig(umap)
         history = adata.uns["deepclust"]["history"]
