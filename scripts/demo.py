@@ -64,7 +64,7 @@ def table(adata: AnnData, labels: str | None) -> str:
         line = f"{cluster:>8}{rows.sum():>8}{confidence[rows].mean():>12.2f}"
         if labels and rows.any():
             share = adata.obs.loc[rows, labels].value_counts(normalize=True)
-            line += f"  {share.index[0]} ({share.iloc[0]:.0%})"
+            line += f"  {share.index[0]} ({share.iloc[0]:.0%})" if len(share) else ""
         lines.append(line)
     return "\n".join(lines)
 

@@ -50,7 +50,7 @@ class Checkpoint:
             return None
         remedy = "delete it, or give another path, to start afresh."
         try:
-            state = torch.load(self.path, weights_only=True)
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
             stored = state["fingerprint"]
         except (OSError, RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError) as error:
             msg = f"checkpoint={str(self.path)!r} is not a checkpoint of scdeepclust or is damaged; {remedy}"

@@ -1,7 +1,7 @@
 """What several processes must agree on. Every function is the identity in a single process.
 
-Start the processes with ``torchrun`` (or :func:`torch.distributed.init_process_group`) and give each its own cells, in
-random order; the weights stay equal because gradients, totals and centres are shared.
+Start the processes with ``torchrun``, call :func:`torch.distributed.init_process_group` with gloo in each, and give each
+its own cells, in random order; the weights stay equal because gradients, totals and centres are shared.
 """
 
 from __future__ import annotations

@@ -124,13 +124,15 @@ class Model:
         self.seed = resolve_seed(random_state)
         self.device = resolve_device(device)
         self.source = {"layer": layer, "use_rep": use_rep, "batch_key": batch_key}
+        named = mask_var is None or isinstance(mask_var, str)
+        self.selection = {"mask_var": mask_var if named else "array", "drop_empty": drop_empty}
+        self.versions = versions()
         with kept_threads():
             raw = read(adata, **self.source, mask_var=mask_var, counts=self.method.needs_counts, drop_empty=drop_empty)
         _check_enough_cells(raw, self.method)
         _check_same_genes(raw)
         self._raw: Raw | None = raw
         self.kept = raw.kept
-        self.obs_names = raw.obs_names
         self.var_names = raw.var_names
         self.batch_categories = raw.batch_categories
         self.inputs = self.method.inputs(raw.kind)
@@ -169,7 +171,7 @@ class Model:
         with kept_threads():
             x = self._fit_inputs(raw)
             self.net = self._build(raw)
-            cells = self.method.prepare(self._cells(raw, batch_size, x))
+            cells = self.method.prepare(self._cells(raw, batch_size, x), self.seed)
         logger.info("running %s on %s cells", self.method.name(), f"{len(cells):,}")
         trainer = Trainer(self.net, cells, seed=self.seed, checkpoint=saved, progress=progress)
         history = trainer.fit(self.method.schedule(self.net, cells, self.seed))
@@ -274,7 +276,7 @@ class Model:
 
     def _build(self, raw: Raw) -> torch.nn.Module:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)
             net = self.method.network(self.inputs, n_genes=len(raw.var_names), n_categories=len(raw.batch_categories))
         with torch.no_grad():
             self.method.initialise(net, self.inputs, raw)

@@ -92,9 +92,9 @@ def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
     embedding = model.get_latent_representation(adata)
     memberships = model.memberships(embedding)
     labels = memberships.argmax(1)
-    params = {"method": model.method.name(), **model.method.params, **model.source, "random_state": model.seed}
+    params = {"method": model.method.name(), **model.method.params, **model.source, **model.selection}
     record = {
-        "params": {**params, "batch_size": model.batch_size, "device": str(model.device)},
+        "params": {**params, "random_state": model.seed, "batch_size": model.batch_size, "device": str(model.device)},
         "n_clusters": {
             "n_clusters": memberships.shape[1],
             "chosen_by": "leiden" if model.method.n_clusters is None else "user",
@@ -102,7 +102,12 @@ def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
         "sizes": {str(k): int(n) for k, n in enumerate(np.bincount(labels, minlength=memberships.shape[1]))},
         "history": model.history,
         "seconds": model.seconds,
-        "versions": versions(),
+        "input": {
+            "kind": model.inputs.kind,
+            "n_vars": len(model.var_names),
+            "n_features": model.inputs.n_features,
+        },
+        "versions": model.versions,
     }
     kept = model.kept if adata is None else np.arange(len(labels))
     return {"labels": labels, "memberships": memberships, "embedding": embedding, "record": record, "kept": kept}

@@ -13,7 +13,6 @@ import torch
 
 from . import methods
 from .data import Inputs
-from .results import versions
 
 if TYPE_CHECKING:
     import os
@@ -49,7 +48,8 @@ def save(model: Model, folder: str | os.PathLike, *, overwrite: bool) -> None:
         "seed": model.seed,
         "seconds": model.seconds,
         "batch_size": model.batch_size,
-        "versions": versions(),
+        "selection": model.selection,
+        "versions": model.versions,
     }
     weights = {f"net.{k}": v for k, v in model.net.state_dict().items()}
     weights |= {f"inputs.{k}": v for k, v in model.inputs.state_dict().items()}
@@ -102,7 +102,8 @@ def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFr
     model.inputs = Inputs(**settings["inputs"])
     model.inputs.load_state_dict(_part(weights, "inputs."))
     model.inputs.to(device)
-    model.obs_names, model.kept, model._raw, model._latent = None, None, None, None
+    model.kept, model._raw, model._latent = None, None, None
+    model.selection, model.versions = settings["selection"], settings["versions"]
     n_genes, n_categories = len(model.var_names), len(model.batch_categories)
     with torch.random.fork_rng(devices=[]):
         model.net = model.method.network(model.inputs, n_genes=n_genes, n_categories=n_categories).to(device)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .distributed import average_gradients, n_processes, rank, total
+from .distributed import average_gradients, rank, total
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,7 +146,11 @@ class Trainer:
 
     def _epoch(self, phase: Phase, optimizer: torch.optim.Optimizer, seen: Tensor) -> dict[str, float]:
         # Noise and dropout draw from torch's global stream, which is forked for the run and follows our generator.
-        torch.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed devices that are not ours
+        if self.cells.device.type == "cuda":
+            with torch.cuda.device(self.cells.device):
+                torch.cuda.manual_seed(seed)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         sums: dict[str, Tensor | float] = {}
         n_seen = 0
@@ -184,7 +188,7 @@ class Trainer:
         return phase.patience is not None and self.best.get("since", 0) >= phase.patience
 
     def _save(self, n: int, epoch: int, optimizer: torch.optim.Optimizer) -> None:
-        if self.checkpoint and not self.interrupted and rank() == 0 and n_processes() == 1:
+        if self.checkpoint and not self.interrupted:
             self.checkpoint.save({
                 "net": self.net.state_dict(),
                 "optimizer": optimizer.state_dict(),

@@ -122,10 +122,11 @@ class Inputs(nn.Module):
     def size(self, raw: Raw) -> np.ndarray:
         """Size factor of each cell: its total over all genes by the median total.
 
-        New cells may come with the model's genes only; then their share of the total stands for it.
+        New cells may come with far fewer genes than in training, or far more; then the total over the model's genes,
+        divided by the share that these had in training, stands for it.
         """
-        totals = raw.totals
-        if raw.n_genes < float(self.n_genes) / 2:
+        totals, n_genes = raw.totals, int(self.n_genes)
+        if raw.n_genes < (n_genes + len(self.scale)) / 2 or raw.n_genes > 1.5 * n_genes:
             totals = raw.values.sum(1) / float(self.used_share)
         return np.maximum(totals / float(self.median_total), 1e-8).astype(np.float32)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 N_TOP_GENES = 2000  # of scanpy's and scvi-tools' tutorials; between 500 and 4,000 genes results hardly differ
+MOST_COLUMNS = 5000  # of a representation, whose principal axes are found exactly
 LARGEST_LOG = 30.0  # log1p of a count of 1e13: what is above cannot be a log-normalised value
 
 
@@ -133,6 +134,9 @@ def read_representation(adata: AnnData, use_rep: str) -> Raw:
     if values.ndim != 2 or not values.shape[1]:
         msg = f"{name} has shape {values.shape}; a matrix of cells x features is needed."
         raise ValueError(msg)
+    if values.shape[1] > MOST_COLUMNS:
+        msg = f"{name} has {values.shape[1]} columns; take principal components first (sc.pp.pca) and name these."
+        raise ValueError(msg)
     try:
         values = np.ascontiguousarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -197,7 +201,7 @@ def _kind(values: sparse.csr_array, adata: AnnData, name: str, *, counts: bool, 
     if values.data.max() > LARGEST_LOG:
         msg = (
             f"{name} holds fractional values up to {values.data.max():.4g}: neither counts nor log-normalised values. "
-            "Round estimated counts into a layer (adata.layers['counts'] = adata.X.round()) and name it with layer=, "
+            "Round estimated counts into a layer (adata.layers['counts'] = np.rint(adata.X)) and name it with layer=, "
             "or normalise first (sc.pp.normalize_total, sc.pp.log1p)."
         )
         raise ValueError(msg)
@@ -271,8 +275,8 @@ def without_empty_cells(raw: Raw, *, drop_empty: bool, otherwise: str = "") -> R
     empty = np.diff(raw.values.indptr) == 0
     if empty.any() and not drop_empty:
         msg = (
-            f"{empty.sum()} cells have no counts in the genes used: {listing(raw.obs_names[empty])}. Remove them with "
-            f"sc.pp.filter_cells(adata, min_counts=1){otherwise}."
+            f"{empty.sum()} cells have no counts in the genes used: {listing(raw.obs_names[empty])}. Remove these "
+            f"cells (sc.pp.filter_cells(adata, min_counts=1) finds those without any counts){otherwise}."
         )
         raise ValueError(msg)
     return raw.cells(~empty) if empty.any() else raw

@@ -6,6 +6,8 @@ import numpy as np
 
 EXACT_BELOW = 20_000  # cells; above, an approximate search with recall of 0.99 is several times faster
 
+CHUNK = 4096  # cells whose neighbours' features are held at once
+
 
 def neighbors(x: np.ndarray, n_neighbors: int, *, random_state: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Nearest neighbours of each cell, itself left out.
@@ -59,5 +61,5 @@ def average(x: np.ndarray, *, n_neighbors: int = 10, n_steps: int = 1, random_st
         return x
     indices, _ = neighbors(x, n_neighbors, random_state=random_state)
     for _ in range(n_steps):
-        x = x[indices].mean(1)
+        x = np.concatenate([x[some].mean(1) for some in np.array_split(indices, -(-len(x) // CHUNK))])
     return x

@@ -9,7 +9,7 @@ from ..schedule import Phase
 from .autoencoder import AutoencoderMethod
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from ..data import Cells
 
@@ -20,6 +20,10 @@ class AEKMeans(AutoencoderMethod):
 
     The baseline that every method which clusters while it learns has to beat, and the fastest of the deep ones.
     """
+
+    def start_features(self, embedding: Tensor, cells: Cells) -> Tensor | None:
+        """K-means works in the embedding itself."""
+        return embedding
 
     def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
         """Pretrain, then place centres."""

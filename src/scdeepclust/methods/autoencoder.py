@@ -54,7 +54,7 @@ class AutoencoderMethod(Method, abstract=True):
     n_init
         Starts of k-means; the best is taken.
     pretrain_steps
-        At most this many minibatches of pretraining.
+        At most this many minibatches of pretraining, rounded up to whole passes over the cells.
     patience
         Pretraining ends after this many epochs without a lower loss on a tenth of the cells, held out.
     lr
@@ -107,14 +107,14 @@ class AutoencoderMethod(Method, abstract=True):
         if self.needs_counts:
             net.mean.bias.copy_(inputs.log_mean(raw))
 
-    def prepare(self, cells: Cells) -> Cells:
+    def prepare(self, cells: Cells, seed: int) -> Cells:
         """Average features over neighbours, for the decoder to explain and for centres to start from."""
         if not self.n_diffusion or cells.x is None:
             return cells
-        return replace(cells, target=self._diffused(cells.x))
-
-    def _diffused(self, x: Tensor) -> Tensor:
-        return x.new_tensor(diffusion.average(x.cpu().numpy(), n_neighbors=self.n_neighbors, n_steps=self.n_diffusion))
+        smooth = diffusion.average(
+            cells.x.cpu().numpy(), n_neighbors=self.n_neighbors, n_steps=self.n_diffusion, random_state=seed
+        )
+        return replace(cells, target=cells.x.new_tensor(smooth))
 
     def encode(self, net: nn.Module, batch: Batch) -> Tensor:
         """Embedding of a minibatch, of noisy features while training."""
@@ -141,13 +141,18 @@ class AutoencoderMethod(Method, abstract=True):
             lr=self.lr,
         )
 
+    def start_features(self, embedding: Tensor, cells: Cells) -> Tensor | None:
+        """In what k-means looks for clusters: features averaged over neighbours, or None for the embedding, averaged."""
+        return cells.target
+
     def start_centroids(self, net: nn.Module, cells: Cells, seed: int) -> None:
-        """Put the centres where k-means, or Leiden if no number is given, finds clusters in the embedding."""
+        """Put the centres where k-means finds clusters, or, if no number is given, Leiden in the embedding."""
         from ..distributed import from_rank_zero, gathered
 
-        z = gathered(networks.embed(net, cells)).cpu().numpy()
-        # Where features are few they have been averaged over neighbours already; the embedding of genes is now.
-        smooth = None if cells.target is None else gathered(cells.target).cpu().numpy()
+        embedding = networks.embed(net, cells)
+        smooth = self.start_features(embedding, cells)
+        smooth = None if smooth is None else gathered(smooth).cpu().numpy()
+        z = gathered(embedding).cpu().numpy()
         found = from_rank_zero(
             lambda: diffusion.centers(
                 z,

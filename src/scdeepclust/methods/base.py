@@ -72,7 +72,8 @@ class Method(ABC):
     Parameters
     ----------
     n_clusters
-        Number of clusters. None takes as many as Leiden finds communities in the embedding.
+        Number of clusters. None takes as many as Leiden finds communities in the embedding (of a
+        random 20,000 cells where there are more).
     """
 
     n_clusters: Annotated[int, Ge(2)] | None = None
@@ -115,7 +116,7 @@ class Method(ABC):
     def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:  # noqa: B027
         """Set weights that the data suggest."""
 
-    def prepare(self, cells: Cells) -> Cells:
+    def prepare(self, cells: Cells, seed: int) -> Cells:
         """Derive from all cells what the method needs before training."""
         return cells
 

@@ -29,8 +29,10 @@ class DEC(AutoencoderMethod):
     (:class:`IDEC` keeps the decoder).
 
     Xie, Girshick, Farhadi, ICML 2016, arXiv 1511.06335. As in the paper: the target distribution is taken over all
-    cells. Differently: Adam instead of SGD, shuffled minibatches, end-to-end instead of layer-wise pretraining that
-    stops early, and starts of the centres as :class:`AEKMeans` has them.
+    cells. Differently: the default network reads 20 PCs, starts as PCA and decodes linearly, and learns to explain
+    features averaged over neighbours, in which k-means also starts; Adam instead of SGD, shuffled minibatches,
+    end-to-end instead of layer-wise pretraining that stops early, and clusters that vanish are placed anew. The paper's
+    network is `network_type="mlp", hidden=(500, 500, 2000), n_latent=10, n_diffusion=0`.
 
     Parameters
     ----------
@@ -42,7 +44,7 @@ class DEC(AutoencoderMethod):
         Power of the clusters' sizes by which the target is divided; 1 in the paper favours equal sizes, 0 leaves
         rare types alone.
     cluster_steps
-        At most this many minibatches of the clustering stage.
+        At most this many minibatches of the clustering stage, rounded up to whole passes over the cells.
     update_interval
         Minibatches (rounded to epochs) between two updates of the target.
     tolerance

@@ -23,9 +23,8 @@ class IDEC(DEC):
 
     Guo, Gao, Liu, Yin, IJCAI 2017, doi 10.24963/ijcai.2017/243. As in the paper: reconstruction plus `weight` times
     the divergence, the divergence summed over clusters and averaged over cells, the squared error averaged over
-    features. Differently: as in :class:`DEC`; the decoder explains features averaged over neighbours (`n_diffusion`),
-    which makes the encoder a denoiser; and the clustering term weighs as much as the reconstruction, with a gentler
-    division by cluster sizes, which agreed better with published labels on average (see the benchmarks).
+    features. Differently: as in :class:`DEC`; and the clustering term weighs as much as the reconstruction, with a gentler division
+    by cluster sizes, which agreed better with published labels on average (see the benchmarks).
 
     Parameters
     ----------

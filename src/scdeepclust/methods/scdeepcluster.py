@@ -19,7 +19,8 @@ class SCDeepCluster(IDEC):
     Tian, Wan, Song, Wei, Nature Machine Intelligence 1:191-198, 2019, doi 10.1038/s42256-019-0037-0. Networks, noise,
     likelihood and weights are the paper's; noise is added to the input only (the authors' PyTorch form, not the Keras
     form's every layer), the weight acts once (their PyTorch code applies it twice), dispersion is one number a gene
-    instead of one a gene and cell, z-scores are clipped, and Adam trains both stages.
+    instead of one a gene and cell, z-scores are clipped, Adam trains both stages, and pretraining is at most 1,000
+    minibatches with early stopping, where the authors take hundreds of epochs.
     """
 
     transform: Literal["sqrt", "log1p"] = "log1p"

@@ -45,7 +45,7 @@ def assign(
     `adata.obsm[key_added + "_proba"]` : :class:`pandas.DataFrame`
         Memberships, cells x clusters, rows sum to one.
     `adata.uns[key_added]` : :class:`dict`
-        Parameters and versions of the model, and cluster sizes here.
+        Parameters, history and versions of the model, and cluster sizes here.
 
     Raises
     ------
