@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import types
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -77,12 +78,22 @@ def _bounds(hint: Any) -> list[str]:
     return [words for part in get_args(hint) for words in _bounds(part)]
 
 
+def _bare(hint: Any) -> Any:
+    """A type without its bounds, which cyclopts would check in words of its own where pydantic is installed."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _bare(parts[0])
+    if origin in {Union, types.UnionType}:
+        return Union[tuple(_bare(part) for part in parts)]  # noqa: UP007
+    return tuple[_bare(parts[0]), ...] if origin is tuple else hint
+
+
 def parameters(*sources: Any) -> dict[str, inspect.Parameter]:
     """Command-line parameters of documented dataclasses and functions; the first that has a name defines it."""
     found: dict[str, inspect.Parameter] = {}
     names = {name for source in sources for name in inspect.signature(source).parameters}
     for source in sources:
-        texts, types = documented(source), _types(source)
+        texts, hinted = documented(source), _types(source)
         of_method = isinstance(source, type) and issubclass(source, methods.Method)
         for name, parameter in inspect.signature(source).parameters.items():
             # What a function takes first, such as `adata`, is made of files here, and files need no copy.
@@ -90,8 +101,9 @@ def parameters(*sources: Any) -> dict[str, inspect.Parameter]:
             if given and name in texts and name not in found:
                 group = GROUPS["Method" if of_method else PLACES.get(name, "Run")]
                 kind = parameter.POSITIONAL_ONLY if parameter.default is parameter.empty else parameter.KEYWORD_ONLY
+                hint = hinted[name]
                 shown = Annotated[
-                    types[name], _presented(parameter.default, types[name], readable(texts[name], names), group)
+                    _bare(hint), _presented(parameter.default, hint, readable(texts[name], names), group)
                 ]
                 found[name] = parameter.replace(kind=kind, annotation=shown)
     return found
