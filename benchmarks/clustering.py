@@ -20,6 +20,7 @@ import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -128,7 +129,8 @@ def work(method, name, seeds):
     truth = adata.obs["cell_type"].astype(str).to_numpy()
     few = adata[:300].copy()
     few = few[:, few.X.sum(0) > 0].copy() if not source else few
-    short = {"pretrain_steps": 20, "cluster_steps": 20} if method in sdc.methods.registry() else {}
+    known = {f.name for f in fields(sdc.methods.registry()[method])} if method in sdc.methods.registry() else set()
+    short = dict.fromkeys(known & {"pretrain_steps", "cluster_steps"}, 20)
     labels(method, few, source, n_clusters=3, seed=0, truth=truth[:300], **short)  # no seed pays for compilation
     for seed in seeds:
         found, seconds = labels(method, adata.copy(), source, n_clusters=len(set(truth)), seed=seed, truth=truth)
