@@ -65,7 +65,7 @@ def test_separated_types_are_found(variant):
 def test_number_of_clusters_is_found_where_none_is_given(types, method):
     found = run(types, method.small(n_clusters=None, pretrain_steps=60))
     chosen = found.uns["deepclust"]["n_clusters"]
-    assert chosen["chosen_by"] == "leiden"
+    assert chosen["chosen_by"] == "signal share"
     assert 3 <= chosen["n_clusters"] <= 12
     assert len(found.obs["deepclust"].cat.categories) == chosen["n_clusters"]
     # Leiden's resolution may split a type, but its clusters do not mix well separated ones.

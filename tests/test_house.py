@@ -28,8 +28,8 @@ WRAPS_ARRAYS = ("diffusion/partition.py",)
 FLOORS = [
     ("distributed", "schedule", "losses", "networks", "diffusion"),
     ("data",),
-    ("methods",),
-    ("train", "checkpoint"),
+    ("methods", "selection"),
+    ("train", "checkpoint", "arguments"),
     ("model", "results", "storage"),
     ("tl", "pp", "pl"),
     ("files", "options", "cli", "galaxy", "__main__"),

@@ -13,7 +13,7 @@ __version__ = version("scdeepclust")
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["datasets", "methods", "metrics", "tl"],
+    submodules=["datasets", "methods", "metrics", "pl", "pp", "tl"],
     submod_attrs={"model": ["Model"]},
 )
 __all__ += ["__version__"]

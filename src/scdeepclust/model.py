@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from . import methods, networks, storage
+from .arguments import check_batch_size, check_enough_cells, check_same_genes, resolve_device, resolve_seed
 from .checkpoint import Checkpoint, fingerprint
 from .data import align, read
 from .distributed import from_rank_zero, gathered, n_processes, total
 from .results import versions
+from .selection import choose_n_clusters
 from .train import Trainer, kept_threads
 
 if TYPE_CHECKING:
@@ -22,48 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
 
+    import numpy as np
     from anndata import AnnData
 
     from .data import Cells, Raw
 
 logger = logging.getLogger(__name__)
-
-MIN_CELLS = 10
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The device to use; `"auto"` is the GPU where there is one.
-
-    Raises
-    ------
-    ValueError
-        There is no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        msg = f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); give 'cpu' or 'auto'."
-        raise ValueError(msg) from error
-    return found
-
-
-def resolve_seed(random_state: int | np.random.Generator | None) -> int:
-    """A seed from whatever a user gives; the global state is not touched."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31))
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31))
-    if (
-        isinstance(random_state, bool)
-        or not isinstance(random_state, int | np.integer)
-        or not 0 <= random_state < 2**32
-    ):
-        msg = f"random_state={random_state!r} must be an integer from 0 to 2**32 - 1, a numpy Generator or None."
-        raise ValueError(msg)
-    return int(random_state)
 
 
 class Model:
@@ -129,8 +95,8 @@ class Model:
         self.versions = versions()
         with kept_threads():
             raw = read(adata, **self.source, mask_var=mask_var, counts=self.method.needs_counts, drop_empty=drop_empty)
-        _check_enough_cells(raw, self.method)
-        _check_same_genes(raw)
+        check_enough_cells(raw, self.method)
+        check_same_genes(raw)
         self._raw: Raw | None = raw
         self.kept = raw.kept
         self.var_names = raw.var_names
@@ -139,6 +105,7 @@ class Model:
         self.history = pd.DataFrame()
         self.seconds = 0.0
         self.batch_size = 0
+        self.choice: dict[str, Any] = {"chosen_by": "user"}  # how the number of clusters was chosen
         self.order: torch.Tensor | None = None  # centre of each cluster, the largest cluster first
         self.net: torch.nn.Module | None = None
         self._latent: torch.Tensor | None = None
@@ -166,12 +133,14 @@ class Model:
             msg = "This model is trained already; make a new one to train again."
             raise RuntimeError(msg)
         start, raw = time.perf_counter(), self._raw
-        self.batch_size = batch_size = _check_batch_size(batch_size, int(total(torch.tensor(len(raw.obs_names)))))
+        self.batch_size = batch_size = check_batch_size(batch_size, int(total(torch.tensor(len(raw.obs_names)))))
         saved = self._checkpoint(checkpoint, batch_size)
         with kept_threads():
+            partition = self._choose(raw)
             x = self._fit_inputs(raw)
             self.net = self._build(raw)
-            cells = self.method.prepare(self._cells(raw, batch_size, x), self.seed)
+            cells = replace(self._cells(raw, batch_size, x), partition=partition)
+            cells = self.method.prepare(cells, self.seed)
         logger.info("running %s on %s cells", self.method.name(), f"{len(cells):,}")
         trainer = Trainer(self.net, cells, seed=self.seed, checkpoint=saved, progress=progress)
         history = trainer.fit(self.method.schedule(self.net, cells, self.seed))
@@ -259,6 +228,19 @@ class Model:
         found.load()  # a file that cannot serve is refused before any work
         return found
 
+    def _choose(self, raw: Raw) -> np.ndarray | None:
+        """The partition to start from, if no number of clusters is given; several processes take that of the first."""
+        if self.method.n_clusters is not None:
+            return None
+        choice = from_rank_zero(
+            lambda: choose_n_clusters(raw, self.method.inputs(raw.kind), curve=False, seed=self.seed)
+        )
+        logger.info("chose %d clusters (%s)", choice.n_clusters, choice.record["chosen_by"])
+        if choice.n_clusters == 1:
+            logger.warning("Nothing suggests more than one cluster; give n_clusters to have more.")
+        self.choice = choice.record
+        return choice.labels
+
     def _fit_inputs(self, raw: Raw) -> torch.Tensor | None:
         """Fit the transformation; several processes take that of the first."""
         x = None
@@ -319,34 +301,3 @@ class Model:
             **self.source,
         )
         return networks.embed(self.net, self._cells(raw, batch_size=256))
-
-
-def _check_enough_cells(raw: Raw, method: methods.Method) -> None:
-    n = len(raw.obs_names)
-    if n < MIN_CELLS:
-        msg = f"{n} cells are too few to train on; at least {MIN_CELLS} are needed."
-        raise ValueError(msg)
-    if method.n_clusters is not None and n < method.n_clusters:
-        msg = f"n_clusters={method.n_clusters} is more than the {n} cells there are; ask for fewer."
-        raise ValueError(msg)
-
-
-def _check_same_genes(raw: Raw) -> None:
-    """Processes must use the same genes, or one waits for ever for the others' sums."""
-    if n_processes() > 1:
-        first = from_rank_zero(lambda: raw.var_names)
-        if total(torch.tensor(float(first != raw.var_names))):
-            msg = "The processes use different genes; choose them over all cells first and name them by mask_var."
-            raise ValueError(msg)
-
-
-def _check_batch_size(batch_size: int | None, n_cells: int) -> int:
-    if batch_size is None:
-        return min(256 if n_cells < 20_000 else 1024, n_cells)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 2:
-        msg = f"batch_size={batch_size!r} must be an integer of at least 2."
-        raise ValueError(msg)
-    if batch_size > n_cells:
-        msg = f"batch_size={batch_size} is more than the {n_cells} cells there are; give a smaller one or None."
-        raise ValueError(msg)
-    return int(batch_size)

@@ -102,9 +102,7 @@ def parameters(*sources: Any) -> dict[str, inspect.Parameter]:
                 group = GROUPS["Method" if of_method else PLACES.get(name, "Run")]
                 kind = parameter.POSITIONAL_ONLY if parameter.default is parameter.empty else parameter.KEYWORD_ONLY
                 hint = hinted[name]
-                shown = Annotated[
-                    _bare(hint), _presented(parameter.default, hint, readable(texts[name], names), group)
-                ]
+                shown = Annotated[_bare(hint), _presented(parameter.default, hint, readable(texts[name], names), group)]
                 found[name] = parameter.replace(kind=kind, annotation=shown)
     return found
 

@@ -95,10 +95,7 @@ def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
     params = {"method": model.method.name(), **model.method.params, **model.source, **model.selection}
     record = {
         "params": {**params, "random_state": model.seed, "batch_size": model.batch_size, "device": str(model.device)},
-        "n_clusters": {
-            "n_clusters": memberships.shape[1],
-            "chosen_by": "leiden" if model.method.n_clusters is None else "user",
-        },
+        "n_clusters": {**model.choice, "n_clusters": memberships.shape[1]},
         "sizes": {str(k): int(n) for k, n in enumerate(np.bincount(labels, minlength=memberships.shape[1]))},
         "history": model.history,
         "seconds": model.seconds,

@@ -80,6 +80,8 @@ class Cells:
         What a decoder with squared error explains, where it is not `x` itself.
     count_likelihood
         Whether minibatches carry counts.
+    partition
+        Cluster of each cell where the data have chosen clusters to start from; -1 for cells without a say.
     """
 
     device: torch.device
@@ -91,6 +93,7 @@ class Cells:
     covariates: tuple[Tensor, int] | None = None
     target: Tensor | None = None
     count_likelihood: bool = False
+    partition: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x) if self.x is not None else self.rows.shape[0]

@@ -9,7 +9,9 @@ EXACT_BELOW = 20_000  # cells; above, an approximate search with recall of 0.99 
 CHUNK = 4096  # cells whose neighbours' features are held at once
 
 
-def neighbors(x: np.ndarray, n_neighbors: int, *, random_state: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def neighbors(
+    x: np.ndarray, n_neighbors: int, *, rows: np.ndarray | None = None, random_state: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Nearest neighbours of each cell, itself left out.
 
     Parameters
@@ -18,8 +20,10 @@ def neighbors(x: np.ndarray, n_neighbors: int, *, random_state: int = 0) -> tupl
         Cells x features.
     n_neighbors
         How many; at most the number of other cells.
+    rows
+        Cells whose neighbours are wanted; None for all. Of some of the cells the search is always exact.
     random_state
-        Seed of the approximate search.
+        Seed of the approximate search, which serves from 20,000 cells on.
 
     Returns
     -------
@@ -27,16 +31,18 @@ def neighbors(x: np.ndarray, n_neighbors: int, *, random_state: int = 0) -> tupl
     """
     x = np.ascontiguousarray(x, dtype=np.float32)
     k = min(n_neighbors, len(x) - 1) + 1
-    if len(x) < EXACT_BELOW:
+    if rows is not None or len(x) < EXACT_BELOW:
         from sklearn.neighbors import NearestNeighbors
 
-        distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors(x)
+        found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x)
+        distances, indices = found.kneighbors(x if rows is None else x[rows])
     else:
         from pynndescent import NNDescent
 
         indices, distances = NNDescent(x, n_neighbors=k, random_state=random_state).neighbor_graph
     # A cell is not always its own first neighbour: duplicates may come before it, or an approximate search miss it.
-    self_last = np.argsort(indices == np.arange(len(x))[:, None], axis=1, kind="stable")[:, : k - 1]
+    itself = np.arange(len(x)) if rows is None else rows
+    self_last = np.argsort(indices == itself[:, None], axis=1, kind="stable")[:, : k - 1]
     return np.take_along_axis(indices, self_last, 1), np.take_along_axis(distances, self_last, 1)
 
 

@@ -146,24 +146,27 @@ class AutoencoderMethod(Method, abstract=True):
         return cells.target
 
     def start_centroids(self, net: nn.Module, cells: Cells, seed: int) -> None:
-        """Put the centres where k-means finds clusters, or, if no number is given, Leiden in the embedding."""
+        """Put the centres at the means of the clusters that the data have chosen, or where k-means finds clusters."""
         from ..distributed import from_rank_zero, gathered
 
         embedding = networks.embed(net, cells)
-        smooth = self.start_features(embedding, cells)
-        smooth = None if smooth is None else gathered(smooth).cpu().numpy()
-        z = gathered(embedding).cpu().numpy()
-        found = from_rank_zero(
-            lambda: diffusion.centers(
-                z,
-                self.n_clusters,
-                smooth=smooth,
-                n_neighbors=self.n_neighbors,
-                n_diffusion=self.n_diffusion,
-                n_init=self.n_init,
-                random_state=seed,
+        if self.n_clusters is None:
+            found = from_rank_zero(lambda: diffusion.means(embedding.cpu().numpy(), cells.partition))
+        else:
+            smooth = self.start_features(embedding, cells)
+            smooth = None if smooth is None else gathered(smooth).cpu().numpy()
+            z = gathered(embedding).cpu().numpy()
+            found = from_rank_zero(
+                lambda: diffusion.centers(
+                    z,
+                    self.n_clusters,
+                    smooth=smooth,
+                    n_neighbors=self.n_neighbors,
+                    n_diffusion=self.n_diffusion,
+                    n_init=self.n_init,
+                    random_state=seed,
+                )
             )
-        )
         net.centroids.set(net.centroids.weight.new_tensor(found))
 
     def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:

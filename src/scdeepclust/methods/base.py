@@ -72,8 +72,8 @@ class Method(ABC):
     Parameters
     ----------
     n_clusters
-        Number of clusters. None takes as many as Leiden finds communities in the embedding (of a
-        random 20,000 cells where there are more).
+        Number of clusters. None takes as many as differ by reproducible signal (see
+        :func:`scdeepclust.tl.n_clusters`), and starts from these.
     """
 
     n_clusters: Annotated[int, Ge(2)] | None = None

@@ -5,5 +5,5 @@ from __future__ import annotations
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"_deepclust": ["deepclust"], "_assign": ["assign"]}
+    __name__, submod_attrs={"_deepclust": ["deepclust"], "_assign": ["assign"], "_n_clusters": ["n_clusters", "recut"]}
 )

@@ -45,8 +45,9 @@ def deepclust(
     method
         Name of a method (see :func:`scdeepclust.methods.registry`) or a method object.
     n_clusters
-        Number of clusters. None takes as many as Leiden finds communities in the learned embedding at resolution 1
-        (of a random 20,000 cells where there are more): a resolution, not a number of cell types.
+        Number of clusters. None takes the resolution that the data support: as many as differ by reproducible signal,
+        as :func:`scdeepclust.tl.n_clusters` finds them, from which the deep method then starts. On continua it is a
+        resolution, not a number of cell types.
     layer
         Layer with counts or log-normalised values; `X` if None.
     use_rep

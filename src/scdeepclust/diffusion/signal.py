@@ -1,0 +1,197 @@
+"""Which clusters differ by signal that comes again: distances free of noise, and clusters joined along them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+# As if so many molecules of the average cell had been seen in each cluster: rare genes make no infinite loss.
+PRIOR = 100.0
+
+
+class Sums(NamedTuple):
+    """Sums of two views over clusters. Their noise is independent, so that products of means are free of it."""
+
+    x: np.ndarray  # clusters x features
+    n_x: np.ndarray  # cells in each sum
+    y: np.ndarray
+    n_y: np.ndarray
+
+    def joined(self, i: int, j: int) -> Sums:
+        """The same with cluster j put into cluster i."""
+        return Sums(*(_joined(part, i, j) for part in self))
+
+
+class Join(NamedTuple):
+    """Two clusters becoming one."""
+
+    i: int  # the cluster that stays, at this step's numbering
+    j: int  # the one that goes into it
+    share: float  # of the reproducible signal by which they differ
+
+
+def _joined(part: np.ndarray, i: int, j: int) -> np.ndarray:
+    part = part.copy()
+    part[i] += part[j]
+    return np.delete(part, j, axis=0)
+
+
+def sums(
+    x: np.ndarray,
+    y: np.ndarray,
+    labels: np.ndarray,
+    *,
+    of_x: np.ndarray | None = None,
+    n_clusters: int | None = None,
+) -> Sums:
+    """Sums over clusters of two views.
+
+    Parameters
+    ----------
+    x, y
+        Cells x features, the same features in both.
+    labels
+        Cluster of each cell, from 0.
+    of_x
+        Cells that count in `x`, all others counting in `y`; where None, all count in both.
+    n_clusters
+        Number of clusters, where the last may be empty.
+    """
+    member = np.zeros((n_clusters or labels.max() + 1, len(labels)), dtype=np.float32)
+    member[labels, np.arange(len(labels))] = 1
+    in_x, in_y = (member, member) if of_x is None else (member * of_x, member * ~of_x)
+    return Sums(in_x @ x, in_x.sum(1), in_y @ y, in_y.sum(1))
+
+
+def squared_distances(views: list[Sums]) -> np.ndarray:
+    """Squared distances between clusters without the part that noise adds, clusters x clusters, mean over views.
+
+    They are unbiased, so that those of equal clusters scatter around zero, and some are negative.
+    """
+    found = 0.0
+    for view in views:
+        x = view.x / np.maximum(view.n_x, 1)[:, None]
+        y = view.y / np.maximum(view.n_y, 1)[:, None]
+        product = x @ y.T
+        product = (product + product.T) / 2
+        own = np.diag(product)
+        empty = (view.n_x == 0) | (view.n_y == 0)
+        distance = own[:, None] + own[None] - 2 * product
+        distance[empty] = distance[:, empty] = 0
+        found = found + distance
+    return found / len(views)
+
+
+def joins(views: list[Sums], sizes: np.ndarray, signal: float, *, power: float = 0.5) -> list[Join]:
+    r"""Join clusters, each time the two that differ least, until one is left.
+
+    Two clusters with :math:`n_i` and :math:`n_j` of n cells, whose noise-free squared distance is :math:`D_{ij}`, differ by
+    :math:`\sqrt{q_{ij}} D_{ij} / T`, with :math:`q_{ij} = n_i n_j / ((n_i + n_j) n)` and T the reproducible variance
+    of all cells. With q in place of its root (`power=1`) this would be the share of the signal that the join costs
+    (Ward 1963, doi 10.1080/01621459.1963.10500845); the root is kinder to rare types.
+
+    Parameters
+    ----------
+    views
+        Sums over the clusters.
+    sizes
+        Cells in each cluster.
+    signal
+        T.
+    power
+        Of q.
+    """
+    sizes, path = np.asarray(sizes, dtype=np.float64), []
+    total = sizes.sum()
+    while len(sizes) > 1:
+        q = sizes[:, None] * sizes[None] / ((sizes[:, None] + sizes[None]) * total)
+        share = q**power * squared_distances(views) / max(signal, 1e-12)
+        share[np.tril_indices(len(sizes))] = np.inf
+        i, j = (int(k) for k in np.unravel_index(share.argmin(), share.shape))
+        path.append(Join(i, j, float(share[i, j])))
+        views, sizes = [view.joined(i, j) for view in views], _joined(sizes, i, j)
+    return path
+
+
+def n_joins(path: list[Join], min_signal: float) -> int:
+    """How many joins are made: all before the first that would cost `min_signal` or more."""
+    return next((step for step, join in enumerate(path) if join.share >= min_signal), len(path))
+
+
+def after(labels: np.ndarray, path: list[Join]) -> np.ndarray:
+    """Labels after these joins, numbered from 0."""
+    labels = labels.copy()
+    for join in path:
+        labels[labels == join.j] = join.i
+        labels[labels > join.j] -= 1
+    return labels
+
+
+def by_size(labels: np.ndarray) -> np.ndarray:
+    """The same partition, numbered from the largest cluster."""
+    rank = np.argsort(np.argsort(-np.bincount(labels), kind="stable"), kind="stable")
+    return rank[labels]
+
+
+def nearest(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Cluster whose mean in `x` is nearest to each cell."""
+    found = sums(x, x, labels)
+    means = found.x / np.maximum(found.n_x, 1)[:, None]
+    means[found.n_x == 0] = np.inf
+    return ((means**2).sum(1) - 2 * x @ means.T).argmin(1)
+
+
+def held_out_loss(y: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Squared error of predicting each cell by the mean of the others in its cluster, one value a cell.
+
+    A cell alone in its cluster is predicted by the mean of all.
+    """
+    found = sums(y, y, labels)
+    n = found.n_y[labels]
+    means = (found.y / np.maximum(found.n_y, 1)[:, None])[labels]
+    factor = np.where(n > 1, n / np.maximum(n - 1, 1), 1.0)
+    means[n == 1] = y.mean(0)
+    return ((y - means) ** 2).sum(1) * factor**2
+
+
+def knee(n_clusters: np.ndarray, loss: np.ndarray) -> int:
+    """Number of clusters after which the loss falls slower than on the whole: farthest below the chord, linear in K."""
+    k, loss = np.asarray(n_clusters, dtype=float), np.asarray(loss, dtype=float)
+    order = np.argsort(k)
+    k, loss = k[order], loss[order]
+    best = int(loss.argmin())
+    k, loss = k[: best + 1], loss[: best + 1]  # beyond its minimum the loss has nothing to say
+    if len(k) < 3:
+        return int(k[-1])
+    chord = loss[0] + (loss[-1] - loss[0]) * (k - k[0]) / (k[-1] - k[0])
+    return int(k[(chord - loss).argmax()])
+
+
+def poisson_gain(counts: sparse.csr_array, labels: np.ndarray) -> np.ndarray:
+    """Log-likelihood of each cell's counts by the rates of the others in its cluster, over that by the rates of all.
+
+    Rates are shares of the counts of the genes given, and so times the cell's own depth: depth alone predicts nothing.
+
+    Parameters
+    ----------
+    counts
+        Cells x genes, in which `labels` were not found.
+    labels
+        Cluster of each cell, from 0.
+    """
+    member = np.zeros((labels.max() + 1, len(labels)), dtype=np.float32)
+    member[labels, np.arange(len(labels))] = 1
+    found = np.asarray((counts.T @ member.T).T, dtype=np.float64)
+    overall = found.sum(0) + 0.01
+    overall /= overall.sum()
+    row = np.repeat(np.arange(len(labels)), np.diff(counts.indptr))
+    cluster, prior = labels[row], PRIOR * overall[counts.indices]
+    depth = counts.sum(1)
+    others = found.sum(1)[labels] - depth + PRIOR
+    rate = (found[cluster, counts.indices] - counts.data + prior) / others[row]
+    gain = np.log(rate) - np.log(prior / PRIOR)
+    return np.bincount(row, counts.data * gain, minlength=len(labels))

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from anndata import AnnData
+
+
+def denoise(
+    adata: AnnData,
+    *,
+    neighbors_key: str = "n2s",
+    layer: str | None = None,
+    genes: Sequence[str] | None = None,
+    n_neighbors: int | None = None,
+    n_steps: int | None = None,
+    weights: str | None = None,
+    self_loops: bool | None = None,
+    local: bool = False,
+    dense: bool = False,
+    key_added: str = "denoised",
+    random_state: int | np.random.Generator | None = 0,
+    progress: bool = True,
+    copy: bool = False,
+) -> AnnData | None:
+    """Denoise expression by averaging over neighbours, as many as predict held-out values best.
+
+    Every cell becomes a weighted mean of its neighbours, itself left out, once or several times: a row-stochastic
+    kernel on the graph of :func:`scdeepclust.pp.neighbors`, which is run first where there is no such graph. Use it to
+    look at genes, gene pairs and trends; to cluster, give the counts to :func:`scdeepclust.tl.deepclust`.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, counts or log-normalised values.
+    neighbors_key
+        Neighbours in `uns`, of :func:`scdeepclust.pp.neighbors` or of :func:`scanpy.pp.neighbors`. If it is `"n2s"`
+        and not there, the former is run with its defaults.
+    layer
+        Layer with the values; `X` if None. Counts are normalised to the median depth and log-transformed first.
+    genes
+        Genes to denoise. None takes all.
+    n_neighbors, n_steps, weights, self_loops
+        Instead of the choice in `uns`, or of all neighbours, one step, equal weights and no self-loops where the
+        graph is scanpy's.
+    local
+        Whether each cell may take half or twice as many neighbours where that predicts its surroundings better.
+    dense
+        Whether the layer is a dense array. Sparse, it needs memory for what neighbours share.
+    key_added
+        Name of the layer, or, if `genes` are given, of a DataFrame in `obsm`.
+    random_state, progress
+        As in :func:`scdeepclust.pp.neighbors`.
+    copy
+        Whether to return a changed copy instead of changing `adata`.
+
+    Returns
+    -------
+    `None`, or the copy. Sets:
+
+    `adata.layers[key_added]` : :class:`scipy.sparse.csr_matrix` or :class:`numpy.ndarray` (float32)
+        Log-normalised, denoised values of all genes; or `adata.obsm[key_added]`, a :class:`pandas.DataFrame`, of `genes`.
+    `adata.uns[key_added]` : :class:`dict`
+        Parameters.
+    `adata.obs[key_added + "_n_neighbors"]` : :class:`pandas.Series`
+        Neighbours of each cell, with `local=True`.
+
+    `X` is never changed.
+
+    Raises
+    ------
+    KeyError
+        There are no such neighbours, or no such layer or gene.
+    ValueError
+        Values that cannot be averaged.
+
+    Notes
+    -----
+    After DEWAKSS (Tjärnberg et al. 2021, doi 10.1371/journal.pcbi.1008569), with the graph chosen on values that it has
+    not seen. Steps are plain powers of the kernel: they may lead back to the cell itself, which is honest because the
+    number of steps was chosen on the other half of its molecules; with `scheme="self"` or `"gene_split"` no step does.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3, dispersion=0)
+    >>> sdc.pp.denoise(adata, progress=False)
+    >>> adata.layers["denoised"].shape
+    (300, 100)
+    """
+    import numpy as np
+    import pandas as pd
+
+    from .. import diffusion, results
+    from ..arguments import resolve_seed
+    from ..data.checks import need_key
+    from ..data.read import read_genes
+    from ..selection.halves import log_normalised
+    from ..train import kept_threads
+    from ._neighbors import neighbors
+
+    results.check_key(key_added)
+    seed = resolve_seed(random_state)
+    unknown = [] if genes is None else [gene for gene in genes if gene not in adata.var_names]
+    if unknown:
+        need_key("genes", unknown[0], adata.var_names, "adata.var_names")
+    raw = read_genes(adata, layer, None, counts=False)
+    adata = adata.copy() if copy else adata
+    if neighbors_key not in adata.uns and neighbors_key == "n2s":
+        neighbors(adata, layer=layer, random_state=seed, progress=progress)
+    need_key("neighbors_key", neighbors_key, adata.uns, "adata.uns")
+    graph = adata.uns[neighbors_key]
+    choice = {"n_neighbors": None, "n_steps": 1, "weights": "uniform"} | dict(graph.get("choice", {}))
+    choice["self_loops"] = bool(graph.get("search", {}).get("self_loops", False))
+    given = {"n_neighbors": n_neighbors, "n_steps": n_steps, "weights": weights, "self_loops": self_loops}
+    choice |= {name: value for name, value in given.items() if value is not None}
+    _check(choice)
+    with kept_threads():
+        ks = None
+        if local:
+            ks = _local(adata, layer, choice, neighbors_key, seed)
+        matrix = _kernel(adata, graph, choice, ks, seed)
+        columns = np.arange(adata.n_vars) if genes is None else adata.var_names.get_indexer(list(genes))
+        honest = graph.get("search", {}).get("scheme", "count_split") != "count_split"
+        if honest:
+            matrix = diffusion.honest_power(matrix, choice["n_steps"])
+        values = log_normalised(raw)[:, columns]
+        found = _averaged(matrix, values, 1 if honest else choice["n_steps"], dense=dense or genes is not None)
+    if genes is None:
+        adata.layers[key_added] = found
+    else:
+        adata.obsm[key_added] = pd.DataFrame(found, index=adata.obs_names, columns=list(genes))
+    if ks is not None:
+        adata.obs[f"{key_added}_n_neighbors"] = ks
+    params = {k: v for k, v in choice.items() if k != "loss" and v is not None}
+    adata.uns[key_added] = {"params": {**params, "neighbors_key": neighbors_key, "local": local}}
+    return adata if copy else None
+
+
+def _check(choice: dict) -> None:
+    from .. import diffusion
+
+    if choice["weights"] not in diffusion.WEIGHTS:
+        msg = f"weights={choice['weights']!r} must be one of {', '.join(map(repr, diffusion.WEIGHTS))}."
+        raise ValueError(msg)
+    for name in ("n_neighbors", "n_steps"):
+        value = choice[name]
+        if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
+            msg = f"{name}={value!r} must be an integer of at least 1."
+            raise ValueError(msg)
+
+
+def _neighbors_of(adata: AnnData, graph: dict, k: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours and distances: searched again in the components they were found in, else read off the stored graph."""
+    import numpy as np
+
+    from .. import diffusion
+
+    rep = graph.get("params", {}).get("use_rep")
+    if "choice" in graph and rep in adata.obsm:
+        return diffusion.neighbors(adata.obsm[rep], k, random_state=seed)
+    stored = adata.obsp[graph["distances_key"]].tocsr()
+    length = np.diff(stored.indptr)
+    most = int(length.max()) if k is None else min(k, int(length.max()))
+    indices, distances = np.full((adata.n_obs, most), -1), np.zeros((adata.n_obs, most), dtype=np.float32)
+    for i, (start, end) in enumerate(zip(stored.indptr[:-1], stored.indptr[1:], strict=True)):
+        near = start + np.argsort(stored.data[start:end], kind="stable")[:most]
+        near = near[stored.indices[near] != i]
+        indices[i, : len(near)], distances[i, : len(near)] = stored.indices[near], stored.data[near]
+    return indices, distances
+
+
+def _kernel(adata: AnnData, graph: dict, choice: dict, ks: np.ndarray | None, seed: int) -> object:
+    import numpy as np
+
+    from .. import diffusion
+
+    k = choice["n_neighbors"] if ks is None else int(ks.max())
+    indices, distances = _neighbors_of(adata, graph, k, seed)
+    if ks is not None:
+        indices = np.where(np.arange(indices.shape[1]) < ks[:, None], indices, -1)
+    return diffusion.kernel(indices, distances, choice["weights"], self_loops=choice["self_loops"])
+
+
+def _local(adata: AnnData, layer: str | None, choice: dict, key: str, seed: int) -> np.ndarray:
+    from .. import selection
+    from ..data import Inputs, read
+
+    graph = adata.uns[key]
+    if "search" not in graph:
+        msg = f"local=True needs neighbours of scdeepclust.pp.neighbors; neighbors_key={key!r} holds others."
+        raise ValueError(msg)
+    search = graph["search"]
+    mask_var = search.get("mask_var")
+    raw = read(adata, layer=layer, mask_var="auto" if mask_var == "array" else mask_var)
+    inputs = Inputs(raw.kind, search["transform"], search["gene_scaling"], None)
+    return selection.local_neighbors(raw, inputs, choice, scheme=search["scheme"], seed=seed)
+
+
+def _averaged(matrix: object, values: object, n_steps: int, *, dense: bool) -> object:
+    """All columns, some at a time; together they are dense only where asked."""
+    import numpy as np
+    from scipy import sparse
+
+    from .. import diffusion
+
+    if dense:
+        found = np.empty(values.shape, dtype=np.float32)
+        for part, block in diffusion.diffused_columns(matrix, values, n_steps):
+            found[:, part] = block
+        return found
+    blocks = [sparse.csc_matrix(block) for _, block in diffusion.diffused_columns(matrix, values, n_steps)]
+    return sparse.hstack(blocks, format="csr", dtype=np.float32)

@@ -1,0 +1,15 @@
+"""What the data choose themselves, by predicting a part of them that was held out; no label is ever seen."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "grid": ["Grid"],
+        "halves": ["SCHEMES", "resolve_scheme"],
+        "neighbors": ["Search", "choose_neighbors", "local_neighbors"],
+        "n_clusters": ["Choice", "choose_n_clusters", "choose_partition"],
+    },
+)

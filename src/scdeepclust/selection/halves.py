@@ -1,0 +1,157 @@
+"""Two views of the same cells, made from what was read, and the features that each of them gives."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from .. import diffusion
+from ..data import Inputs
+
+if TYPE_CHECKING:
+    from ..data import Raw
+
+SCHEMES = ("auto", "count_split", "gene_split")
+N_PCS = 20  # where a method reads genes, its choices are still made in principal components
+FEWEST_CELLS = 10
+
+
+def resolve_scheme(scheme: str, raw: Raw, allowed: tuple[str, ...] = SCHEMES) -> str:
+    """How to hold a part of the data out: molecules of counts, genes of other values.
+
+    Raises
+    ------
+    ValueError
+        There is no such scheme, or the data hold no counts to split.
+    """
+    if scheme not in allowed:
+        msg = f"scheme={scheme!r} must be one of {', '.join(map(repr, allowed))}."
+        raise ValueError(msg)
+    if scheme == "count_split" and raw.kind != "counts":
+        what = "log-normalised values" if raw.kind == "lognorm" else "a representation"
+        msg = (
+            f"scheme='count_split' needs counts (non-negative integers), but found {what}; name the layer with counts "
+            "(layer=...), or give scheme='gene_split'."
+        )
+        raise ValueError(msg)
+    if scheme == "auto":
+        return "count_split" if raw.kind == "counts" else "gene_split"
+    return scheme
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Two views of the same cells whose noise is independent.
+
+    Parameters
+    ----------
+    a, b
+        What was read, in two halves.
+    x, y
+        Centred features of the halves, cells x features.
+    same_axes
+        Whether both have the same features, as halves of molecules do and halves of genes do not.
+    """
+
+    a: Raw
+    b: Raw
+    x: np.ndarray
+    y: np.ndarray
+    same_axes: bool
+
+
+def halve(raw: Raw, scheme: str, inputs: Inputs, rng: np.random.Generator, *, seed: int) -> Halves:
+    """Split molecules or genes, and derive features of both halves.
+
+    Parameters
+    ----------
+    raw
+        What was read.
+    scheme
+        `"count_split"` or `"gene_split"`.
+    inputs
+        How features are derived; an unfitted twin of it is fitted to the first half.
+    rng
+        Generator of the split.
+    seed
+        Seed of the PCA.
+    """
+    if scheme == "count_split":
+        first, total, second, other = diffusion.thin(raw.values, raw.totals - raw.values.sum(1), rng)
+        a = replace(raw, values=first, totals=np.maximum(total, 1.0))
+        b = replace(raw, values=second, totals=np.maximum(other, 1.0))
+        fitted, x = features(inputs, a, seed)
+        y = fitted.project(b).numpy()
+        return Halves(a, b, x - x.mean(0), y - y.mean(0), same_axes=True)
+    if raw.kind == "rep":
+        values = raw.values @ diffusion.rotation(raw.values.shape[1], rng)
+        middle = values.shape[1] // 2
+        a, b = replace(raw, values=values[:, :middle]), replace(raw, values=values[:, middle:])
+    else:
+        in_a = diffusion.split_columns(raw.values.mean(0), rng)
+        a, b = (_own_depth(raw.genes(keep)) for keep in (in_a, ~in_a))
+    (_, x), (_, y) = features(inputs, a, seed), features(inputs, b, seed)
+    return Halves(a, b, x - x.mean(0), y - y.mean(0), same_axes=False)
+
+
+def _own_depth(raw: Raw) -> Raw:
+    """Depth counted in these genes alone: that of all genes would tell what the other half holds."""
+    return replace(raw, totals=np.maximum(raw.values.sum(1), 1e-6), n_genes=raw.values.shape[1])
+
+
+def log_normalised(raw: Raw) -> sparse.csr_array:
+    """Log of one plus the counts at the median depth; other values as they are."""
+    if raw.kind == "rep":
+        return sparse.csr_array(raw.values)
+    if raw.kind == "lognorm":
+        return raw.values
+    factor = np.median(raw.totals) / np.maximum(raw.totals, 1e-6)
+    data = np.log1p(raw.values.data * np.repeat(factor, np.diff(raw.values.indptr))).astype(np.float32)
+    return sparse.csr_array((data, raw.values.indices, raw.values.indptr), shape=raw.values.shape)
+
+
+def features(inputs: Inputs, raw: Raw, seed: int) -> tuple[Inputs, np.ndarray]:
+    """Fit an unfitted twin of `inputs`; returns it with the features of these cells."""
+    twin = Inputs(**{**inputs.config, "n_pcs": inputs.n_pcs or N_PCS})
+    return twin, twin.fit(raw, seed=seed).numpy()
+
+
+def without_empty_halves(raw: Raw, scheme: str) -> np.ndarray:
+    """Cells deep enough that both of their halves will hold something.
+
+    Raises
+    ------
+    ValueError
+        Too few cells or genes are left to choose anything by.
+    """
+    if raw.kind == "rep":
+        if raw.values.shape[1] < 2:
+            msg = "A representation of one column cannot be split; give n_clusters, or more columns."
+            raise ValueError(msg)
+        return np.arange(len(raw.obs_names))
+    n_genes = raw.values.shape[1]
+    if n_genes < 4:
+        msg = f"{n_genes} genes are too few to hold some of them out; at least 4 are needed. Give n_clusters instead."
+        raise ValueError(msg)
+    depth = raw.values.sum(1) if scheme == "count_split" else np.diff(raw.values.indptr)
+    deep = np.flatnonzero(depth >= FEWEST_COUNTS)
+    if len(deep) < FEWEST_CELLS:
+        msg = (
+            f"Only {len(deep)} of {len(depth)} cells hold at least {FEWEST_COUNTS} counts in the genes used, too few to "
+            "split. Use more genes (mask_var=None), deeper cells, or give the choice yourself."
+        )
+        raise ValueError(msg)
+    if len(deep) < len(depth):
+        msg = (
+            f"{len(depth) - len(deep)} of {len(depth)} cells hold fewer than {FEWEST_COUNTS} counts in the genes used; "
+            "they have no say in what is chosen."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=4)
+    return deep
+
+
+FEWEST_COUNTS = 10  # both halves of such a cell are empty once in 500 splits

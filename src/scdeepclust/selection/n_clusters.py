@@ -1,0 +1,275 @@
+"""How many clusters the data support: more than enough are found, and those joined that do not differ by signal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .. import diffusion
+from ..diffusion import signal as signals
+from .halves import features, halve, resolve_scheme, without_empty_halves
+
+if TYPE_CHECKING:
+    from ..data import Inputs, Raw
+    from .halves import Halves
+
+MOST_CELLS = 20_000  # a random sample of more: the number hardly depends on them
+GUARD_RESOLUTIONS = (0.25, 0.5, 1.0)
+MOST_CLUSTERS = 50
+MIN_ERRORS = 3.0  # standard errors above zero that the gain over a single cluster must be
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A partition that the data support, and how it came about.
+
+    Parameters
+    ----------
+    labels
+        Cluster of each cell from 0, the largest first; -1 for cells that had no say.
+    fine
+        The partition from which clusters were joined.
+    record
+        Tables and figures for `uns`.
+    """
+
+    labels: np.ndarray
+    fine: np.ndarray
+    record: dict[str, Any] = field(repr=False)
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+        return int(self.labels.max()) + 1
+
+
+def choose_n_clusters(
+    raw: Raw,
+    inputs: Inputs,
+    *,
+    scheme: str = "auto",
+    min_signal: float = 0.075,
+    resolution: float = 1.0,
+    n_splits: int = 3,
+    curve: bool = True,
+    seed: int = 0,
+    start: np.ndarray | None = None,
+) -> Choice:
+    """Choose a number of clusters, and a partition into as many.
+
+    Parameters
+    ----------
+    raw
+        What was read.
+    inputs
+        How features are derived.
+    scheme
+        `"count_split"`, `"gene_split"` or `"auto"`.
+    min_signal
+        Share of the reproducible signal (square-root form) that two clusters must differ by.
+    resolution
+        Of the Leiden communities to start from.
+    n_splits
+        Independent splits.
+    curve
+        Whether to add loss, stability and knee of every number of clusters, which decide nothing.
+    seed
+        Seed.
+    start
+        A partition to start from instead, -1 for cells without a label.
+    """
+    scheme = resolve_scheme(scheme, raw)
+    rng = np.random.default_rng(seed)
+    cells = without_empty_halves(raw, scheme)
+    if start is not None:
+        cells = np.intersect1d(cells, np.flatnonzero(start >= 0))
+    if len(cells) > MOST_CELLS:
+        cells = np.sort(rng.choice(cells, MOST_CELLS - 1, replace=False))
+    few = raw if len(cells) == len(raw.obs_names) else raw.cells(np.isin(np.arange(len(raw.obs_names)), cells))
+    splits = [halve(few, scheme, inputs, rng, seed=seed) for _ in range(n_splits)]
+    if start is None:
+        fine = diffusion.communities(features(inputs, few, seed)[1], resolution=resolution, random_state=seed)
+    else:
+        fine = np.unique(start[cells], return_inverse=True)[1]
+    fine = signals.by_size(fine)
+    gain, error = _gain(halve(few, "gene_split", inputs, rng, seed=seed), few, seed)
+    structured = gain > MIN_ERRORS * error
+    path = signals.joins(
+        [view for s in splits for view in _sums(s, fine, rng)],
+        np.bincount(fine),
+        float(np.mean([_signal(s) for s in splits])),
+    )
+    n_joins = signals.n_joins(path, min_signal) if structured else len(path)
+    labels = signals.by_size(signals.after(fine, path[:n_joins]))
+    record = {
+        "n_clusters": int(labels.max()) + 1,
+        "chosen_by": "signal share" if structured else "no cluster tells more than a single one does",
+        "params": {"scheme": scheme, "min_signal": min_signal, "resolution": resolution, "n_splits": n_splits},
+        "n_cells": len(cells),
+        "joins": _table(fine, path, n_joins),
+        "stability": _stability(splits, labels),
+        "stability_fine": _stability(splits, fine),
+        "gain": gain,
+        "gain_se": error,
+    }
+    if curve:
+        table = _curve(splits, seed)
+        record |= {"curve": table, "knee": signals.knee(table["n_clusters"].to_numpy(), table["loss"].to_numpy())}
+    return Choice(_spread(labels, cells, raw), _spread(fine, cells, raw), record)
+
+
+def choose_partition(
+    raw: Raw, inputs: Inputs, partitions: dict[str, np.ndarray], *, min_signal: float, **options: Any
+) -> Choice:
+    """Choose among given partitions: the finest of which no two clusters would be joined.
+
+    Where joining changes all of them, the one that it changes least (adjusted Rand index) is taken.
+
+    Parameters
+    ----------
+    raw, inputs
+        As in :func:`choose_n_clusters`.
+    partitions
+        Labels by name, -1 for cells without one.
+    min_signal, **options
+        As in :func:`choose_n_clusters`.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    found, rows = {}, []
+    for name, start in partitions.items():
+        choice = choose_n_clusters(raw, inputs, start=start, min_signal=min_signal, curve=False, **options)
+        found[name] = choice
+        known = choice.fine >= 0
+        unchanged = adjusted_rand_score(choice.fine[known], choice.labels[known])
+        joins = choice.record["joins"]["signal"]
+        least = float(joins.iloc[0]) if len(joins) else np.inf
+        rows.append(
+            (name, int(choice.fine.max()) + 1, choice.n_clusters, least, unchanged, choice.record["stability_fine"])
+        )
+    columns = ["partition", "n_clusters", "n_joined", "least_signal", "unchanged", "stability"]
+    table = pd.DataFrame(rows, columns=columns)
+    best = table.sort_values(["unchanged", "n_clusters"], ascending=False).iloc[0]["partition"]
+    choice = found[best]
+    record = {**choice.record, "chosen": best, "partitions": table, "n_clusters": int(choice.fine.max()) + 1}
+    return Choice(choice.fine, choice.fine, {**record, "joins": record["joins"].assign(done=False)})
+
+
+def _spread(labels: np.ndarray, cells: np.ndarray, raw: Raw) -> np.ndarray:
+    found = np.full(len(raw.obs_names), -1)
+    found[cells] = labels
+    return found
+
+
+def _gain(halves: Halves, raw: Raw, seed: int) -> tuple[float, float]:
+    """The most that clusters by half of the genes say of the other half, and its standard error over cells.
+
+    Genes that vary each on its own, however much, say nothing of others; nor does depth say anything of the shares
+    that genes have of a cell's counts. Log-normalised values do depend on depth, so that is regressed out first.
+    """
+    x, y = halves.x, halves.y
+    if raw.kind == "lognorm":
+        x, y = (_without_depth(z, raw.totals) for z in (x, y))
+    best = np.zeros(len(x))
+    for labels in diffusion.communities_at(x, GUARD_RESOLUTIONS, random_state=seed):
+        if not labels.any():
+            continue
+        if raw.kind == "counts":
+            gain = signals.poisson_gain(halves.b.values, labels)
+        else:
+            gain = signals.held_out_loss(y, np.zeros_like(labels)) - signals.held_out_loss(y, labels)
+        best = gain if gain.mean() > best.mean() else best
+    return float(best.mean()), float(best.std() / np.sqrt(len(best)))
+
+
+def _without_depth(x: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """What a cubic in the rank of a cell's depth leaves of its features."""
+    rank = np.argsort(np.argsort(depth, kind="stable"), kind="stable") / len(depth)
+    design = np.vander(rank, 4).astype(x.dtype)
+    return x - design @ np.linalg.lstsq(design, x, rcond=None)[0]
+
+
+def _sums(halves: Halves, labels: np.ndarray, rng: np.random.Generator) -> list[signals.Sums]:
+    """Sums over clusters of two views of each cell, or, where genes were split, of two halves of the cells.
+
+    Genes that helped to find a cluster flatter it; so a half of the genes is judged by clusters that the other half
+    tells apart.
+    """
+    if halves.same_axes:
+        return [signals.sums(halves.x, halves.y, labels)]
+    found, n = [], labels.max() + 1
+    for x, y in ((halves.x, halves.y), (halves.y, halves.x)):
+        groups = signals.nearest(x, labels)
+        of_x = rng.permuted(np.arange(len(labels)) % 2 == 0)
+        found.append(signals.sums(y, y, groups, of_x=of_x, n_clusters=n))
+    return found
+
+
+def _signal(halves: Halves) -> float:
+    """Reproducible variance of all cells: of two halves of molecules, or as neighbours in half of the genes predict it."""
+    if halves.same_axes:
+        return float((halves.x * halves.y).sum(1).mean())
+    found = []
+    for x, y in ((halves.x, halves.y), (halves.y, halves.x)):
+        indices, _ = diffusion.neighbors(x, 10)
+        found.append((y[indices].mean(1) * y).sum(1).mean())
+    return float(np.mean(found))
+
+
+def _curve(splits: list[Halves], seed: int) -> pd.DataFrame:
+    """Held-out loss and stability of k-means for every number of clusters.
+
+    The loss is the squared error, in principal components, of predicting a cell's second half by the mean of the
+    others that are in its cluster by their first half; stability is the adjusted Rand index of the clusters of the
+    two halves.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    most = max(1, min(MOST_CLUSTERS, len(splits[0].x) // 10))
+    losses, stability = np.empty((2, len(splits), most))
+    for s, halves in enumerate(splits):
+        pairs = zip(_nested(halves.x, most, seed), _nested(halves.y, most, seed), strict=True)
+        for n, (by_x, by_y) in enumerate(pairs):
+            losses[s, n] = signals.held_out_loss(halves.y, by_x).mean()
+            stability[s, n] = adjusted_rand_score(by_x, by_y)
+    error = losses.std(0, ddof=1) / np.sqrt(len(splits)) if len(splits) > 1 else np.full(most, np.nan)
+    columns = {"loss": losses.mean(0), "loss_se": error, "stability": stability.mean(0)}
+    return pd.DataFrame({"n_clusters": np.arange(1, most + 1), **columns})
+
+
+def _nested(x: np.ndarray, most: int, seed: int) -> list[np.ndarray]:
+    """Partitions into 1, 2, ..., `most` clusters: k-means with the most, joined by Ward's rule."""
+    from sklearn.cluster import KMeans
+
+    labels = KMeans(most, n_init=1, random_state=seed).fit_predict(x)
+    labels = np.unique(labels, return_inverse=True)[1]  # of equal cells k-means may make fewer clusters
+    path = signals.joins([signals.sums(x, x, labels)], np.bincount(labels), 1.0, power=1.0)
+    found = [labels] * (most - labels.max())
+    for join in path:
+        found.append(signals.after(found[-1], [join]))
+    return found[::-1]
+
+
+def _stability(splits: list[Halves], labels: np.ndarray) -> float:
+    """Adjusted Rand index of the clusters that a cell's two halves, each alone, put it in."""
+    from sklearn.metrics import adjusted_rand_score
+
+    pairs = [(signals.nearest(s.x, labels), signals.nearest(s.y, labels)) for s in splits]
+    return float(np.mean([adjusted_rand_score(*pair) for pair in pairs]))
+
+
+def _table(fine: np.ndarray, path: list[signals.Join], n_joins: int) -> pd.DataFrame:
+    """Every join in words: which of the fine clusters are put together, and what it costs."""
+    names, sizes = [str(k) for k in range(fine.max() + 1)], list(np.bincount(fine))
+    rows = []
+    for step, join in enumerate(path):
+        rows.append(
+            (names[join.i], names[join.j], sizes[join.i], sizes[join.j], join.share, len(names) - 1, step < n_joins)
+        )
+        names[join.i] = "+".join(sorted([*names[join.i].split("+"), *names[join.j].split("+")], key=int))
+        sizes[join.i] += sizes[join.j]
+        del names[join.j], sizes[join.j]
+    return pd.DataFrame(rows, columns=["cluster", "joined", "n_cluster", "n_joined", "signal", "n_clusters", "done"])
