@@ -20,7 +20,7 @@ from scdeepclust.checkpoint import Checkpoint
 # A network of a few steps may lose a cluster, and says so; what it then does is another test's matter.
 pytestmark = pytest.mark.filterwarnings("ignore::scdeepclust.losses.clustering.collapse.CollapseWarning")
 
-KEYS = {"obs": ["deepclust"], "obsm": ["X_deepclust", "deepclust_proba"], "uns": ["deepclust"]}
+KEYS = {"obs": ["deepclust"], "obsm": ["X_deepclust", "X_deepclust_before", "deepclust_proba"], "uns": ["deepclust"]}
 FORMATS = {
     "csr_matrix": sparse.csr_matrix,
     "csc_matrix": sparse.csc_matrix,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -15,6 +17,7 @@ from .arguments import check_batch_size, check_enough_cells, check_same_genes, r
 from .checkpoint import Checkpoint, fingerprint
 from .data import align, read
 from .distributed import from_rank_zero, gathered, n_processes, total
+from .metrics.lineage import lineage_preservation
 from .results import versions
 from .selection import choose_n_clusters
 from .train import Trainer, kept_threads
@@ -24,12 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
 
-    import numpy as np
     from anndata import AnnData
 
     from .data import Cells, Raw
 
 logger = logging.getLogger(__name__)
+
+# Lineage preservation before and after the clustering stage is compared on a few cells: it takes a fraction of a second.
+FEWEST_TO_COMPARE, MOST_TO_COMPARE = 50, 1_000
+MOST_LOST = 0.1  # of it, before there is a warning
 
 
 class Model:
@@ -109,6 +115,8 @@ class Model:
         self.order: torch.Tensor | None = None  # centre of each cluster, the largest cluster first
         self.net: torch.nn.Module | None = None
         self._latent: torch.Tensor | None = None
+        self.latent_before: np.ndarray | None = None  # embedding before the clustering stage
+        self.preservation: dict[str, float] = {}
 
     def train(
         self,
@@ -147,6 +155,7 @@ class Model:
         self.net.requires_grad_(requires_grad=False).eval()
         self.history = pd.DataFrame(history)
         self._latent = networks.embed(self.net, cells)
+        self._compare(trainer.before, cells)
         self.order = self._by_size(self._latent)
         self._raw = None
         self.seconds = time.perf_counter() - start
@@ -203,6 +212,26 @@ class Model:
             It is not a model of scdeepclust, or is damaged.
         """
         return storage.load(cls, folder, resolve_device(device))
+
+    def _compare(self, before: dict[str, torch.Tensor] | None, cells: Cells) -> None:
+        """Keep the embedding as it was before the clustering stage, and warn where that stage tore it apart."""
+        if before is None:
+            return
+        earlier = copy.deepcopy(self.net)
+        earlier.load_state_dict(before)
+        self.latent_before = networks.embed(earlier, cells).cpu().numpy()
+        if cells.x is None or len(cells) < FEWEST_TO_COMPARE:
+            return
+        some = np.random.default_rng(self.seed).permutation(len(cells))[:MOST_TO_COMPARE]
+        reference = cells.x[torch.from_numpy(some).to(self.device)].cpu().numpy()
+        for name, z in (("before", self.latent_before), ("after", self._latent.cpu().numpy())):
+            self.preservation[name] = lineage_preservation(z[some], reference, n_landmarks=100)["score"]
+        if self.preservation["before"] - self.preservation["after"] > MOST_LOST:
+            logger.warning(
+                "The clustering stage lowered lineage preservation from %(before).2f to %(after).2f: neighbours were pulled "
+                "apart. For lineages use obsm['X_..._before'], or give locality=1 or a lower weight.",
+                self.preservation,
+            )
 
     def _checkpoint(self, path: str | os.PathLike | None, batch_size: int) -> Checkpoint | None:
         if path is None:

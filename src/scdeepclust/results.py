@@ -44,6 +44,7 @@ def write(
     labels: np.ndarray,
     memberships: np.ndarray,
     embedding: np.ndarray,
+    before: np.ndarray | None,
     record: dict[str, Any],
     kept: Sequence[int] | np.ndarray,
 ) -> None:
@@ -54,13 +55,15 @@ def write(
     adata
         Where to.
     key
-        `obs[key]`, `obsm["X_" + key]`, `obsm[key + "_proba"]`, `uns[key]`.
+        `obs[key]`, `obsm["X_" + key]`, `obsm["X_" + key + "_before"]`, `obsm[key + "_proba"]`, `uns[key]`.
     labels
         Cluster of each kept cell, 0 the largest.
     memberships
         Kept cells x clusters.
     embedding
         Kept cells x latent.
+    before
+        Kept cells x latent, as the embedding was before the clustering stage.
     record
         What goes to `uns`.
     kept
@@ -71,10 +74,12 @@ def write(
     codes[kept] = labels
     proba = np.full((adata.n_obs, len(categories)), np.nan, dtype=np.float32)
     proba[kept] = memberships
-    z = np.full((adata.n_obs, embedding.shape[1]), np.nan, dtype=np.float32)
-    z[kept] = embedding
     adata.obs[key] = pd.Categorical.from_codes(codes, categories=categories)
-    adata.obsm[f"X_{key}"] = z
+    for name, x in (("", embedding), ("_before", before)):
+        if x is not None:
+            z = np.full((adata.n_obs, x.shape[1]), np.nan, dtype=np.float32)
+            z[kept] = x
+            adata.obsm[f"X_{key}{name}"] = z
     adata.obsm[f"{key}_proba"] = pd.DataFrame(proba, index=adata.obs_names, columns=categories)
     adata.uns[key] = record
 
@@ -98,6 +103,7 @@ def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
         "n_clusters": {**model.choice, "n_clusters": memberships.shape[1]},
         "sizes": {str(k): int(n) for k, n in enumerate(np.bincount(labels, minlength=memberships.shape[1]))},
         "history": model.history,
+        "preservation": model.preservation,
         "seconds": model.seconds,
         "input": {
             "kind": model.inputs.kind,
@@ -106,5 +112,13 @@ def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
         },
         "versions": model.versions,
     }
+    before = model.latent_before if adata is None else None
     kept = model.kept if adata is None else np.arange(len(labels))
-    return {"labels": labels, "memberships": memberships, "embedding": embedding, "record": record, "kept": kept}
+    return {
+        "labels": labels,
+        "memberships": memberships,
+        "embedding": embedding,
+        "before": before,
+        "record": record,
+        "kept": kept,
+    }

@@ -50,6 +50,7 @@ def save(model: Model, folder: str | os.PathLike, *, overwrite: bool) -> None:
         "batch_size": model.batch_size,
         "selection": model.selection,
         "versions": model.versions,
+        "preservation": model.preservation,
         "choice": {k: v for k, v in model.choice.items() if not isinstance(v, pd.DataFrame)},
     }
     weights = {f"net.{k}": v for k, v in model.net.state_dict().items()}
@@ -103,8 +104,9 @@ def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFr
     model.inputs = Inputs(**settings["inputs"])
     model.inputs.load_state_dict(_part(weights, "inputs."))
     model.inputs.to(device)
-    model.kept, model._raw, model._latent = None, None, None
+    model.kept, model._raw, model._latent, model.latent_before = None, None, None, None
     model.selection, model.versions, model.choice = settings["selection"], settings["versions"], settings["choice"]
+    model.preservation = settings["preservation"]
     n_genes, n_categories = len(model.var_names), len(model.batch_categories)
     with torch.random.fork_rng(devices=[]):
         model.net = model.method.network(model.inputs, n_genes=n_genes, n_categories=n_categories).to(device)

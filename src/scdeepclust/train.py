@@ -67,6 +67,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(seed + rank())
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}  # of the phase under way: lowest held-out loss, its weights, epochs since
+        self.before: dict[str, Any] | None = None  # weights before clusters were first looked for
         self.interrupted = False
 
     def fit(self, phases: list[Phase]) -> list[dict[str, Any]]:
@@ -85,6 +86,7 @@ class Trainer:
         if phase.start and not first:
             with torch.no_grad(), kept_threads():
                 phase.start()
+            self.before = copy.deepcopy(self.net.state_dict())
         if not first:
             self.best = {}
         self.net.train()
@@ -196,13 +198,14 @@ class Trainer:
                 "at": (n, epoch),
                 "history": self.history,
                 "best": self.best if epoch else {},
+                "before": self.before,
             })  # fmt: skip
 
     def _restore(self, stored: dict[str, Any]) -> tuple[int, int]:
         self.net.load_state_dict(stored["net"])
         self.generator.set_state(stored["generator"])
         self.history = list(stored["history"])
-        self.best = dict(stored["best"])
+        self.best, self.before = dict(stored["best"]), stored["before"]
         return stored["at"]
 
 

@@ -80,6 +80,8 @@ class Cells:
         What a decoder with squared error explains, where it is not `x` itself.
     count_likelihood
         Whether minibatches carry counts.
+    neighbors
+        Nearest neighbours of each cell, cells x neighbours, where a method holds them together.
     partition
         Cluster of each cell where the data have chosen clusters to start from; -1 for cells without a say.
     """
@@ -93,6 +95,7 @@ class Cells:
     covariates: tuple[Tensor, int] | None = None
     target: Tensor | None = None
     count_likelihood: bool = False
+    neighbors: Tensor | None = None
     partition: np.ndarray | None = None
 
     def __len__(self) -> int:

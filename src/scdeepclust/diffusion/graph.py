@@ -66,6 +66,11 @@ def average(x: np.ndarray, *, n_neighbors: int = 10, n_steps: int = 1, random_st
     if not n_steps:
         return x
     indices, _ = neighbors(x, n_neighbors, random_state=random_state)
+    return average_over(x, indices, n_steps)
+
+
+def average_over(x: np.ndarray, indices: np.ndarray, n_steps: int) -> np.ndarray:
+    """The same over neighbours that are known."""
     for _ in range(n_steps):
         x = np.concatenate([x[some].mean(1) for some in np.array_split(indices, -(-len(x) // CHUNK))])
     return x

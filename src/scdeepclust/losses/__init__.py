@@ -10,5 +10,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "representation.reconstruction": ["Counts", "mse", "nb", "zinb"],
         "clustering.collapse": ["CollapseWarning", "collapsed", "farthest"],
         "clustering.hardening": ["SharpenedTarget", "hardening", "sharpen", "student_t"],
+        "clustering.locality": ["locality"],
     },
 )

@@ -51,6 +51,9 @@ class AutoencoderMethod(Method, abstract=True):
     n_diffusion
         Steps of averaging over neighbours (each cell itself left out) of the features that the decoder explains, so
         that the network learns to denoise, and in which k-means looks for centres.
+    locality
+        Weight of a term that keeps every cell near its `n_neighbors` neighbours, so that the clustering stage does not
+        tear continua apart. 0 leaves it out.
     n_init
         Starts of k-means; the best is taken.
     pretrain_steps
@@ -71,6 +74,7 @@ class AutoencoderMethod(Method, abstract=True):
     noise: Annotated[float, Ge(0)] = 0.0
     n_neighbors: Annotated[int, Ge(1)] = 10
     n_diffusion: Annotated[int, Ge(0)] = 1
+    locality: Annotated[float, Ge(0)] = 0.0
     n_init: Annotated[int, Ge(1)] = 30
     pretrain_steps: Annotated[int, Ge(0)] = 1000
     patience: Annotated[int, Ge(1)] = 10
@@ -109,12 +113,15 @@ class AutoencoderMethod(Method, abstract=True):
 
     def prepare(self, cells: Cells, seed: int) -> Cells:
         """Average features over neighbours, for the decoder to explain and for centres to start from."""
-        if not self.n_diffusion or cells.x is None:
+        if cells.x is None or not (self.n_diffusion or self.locality):
             return cells
-        smooth = diffusion.average(
-            cells.x.cpu().numpy(), n_neighbors=self.n_neighbors, n_steps=self.n_diffusion, random_state=seed
-        )
-        return replace(cells, target=cells.x.new_tensor(smooth))
+        x = cells.x.cpu().numpy()
+        indices, _ = diffusion.neighbors(x, self.n_neighbors, random_state=seed)
+        if self.locality:
+            cells = replace(cells, neighbors=cells.x.new_tensor(indices).long())
+        if self.n_diffusion:
+            cells = replace(cells, target=cells.x.new_tensor(diffusion.average_over(x, indices, self.n_diffusion)))
+        return cells
 
     def encode(self, net: nn.Module, batch: Batch) -> Tensor:
         """Embedding of a minibatch, of noisy features while training."""
@@ -131,15 +138,29 @@ class AutoencoderMethod(Method, abstract=True):
             return losses.nb(log_mean, net.log_dispersion, batch.counts)
         return losses.zinb(log_mean, net.log_dispersion, decoded.zero_logits, batch.counts)
 
+    def learn(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
+        """Terms of pretraining."""
+        z = self.encode(net, batch)
+        return {"reconstruction": self.reconstruction(net, batch, z), **self.held_together(net, cells, batch, z)}
+
     def pretrain(self, net: nn.Module, cells: Cells) -> Phase:
         """Learn to reconstruct, until cells held out gain no more."""
         return Phase(
             "pretrain",
             epochs=-(-self.pretrain_steps // cells.n_batches()),
-            loss=lambda batch: {"reconstruction": self.reconstruction(net, batch, self.encode(net, batch))},
+            loss=lambda batch: self.learn(net, cells, batch),
             patience=self.patience,
             lr=self.lr,
         )
+
+    def held_together(self, net: nn.Module, cells: Cells, batch: Batch, z: Tensor) -> dict[str, Tensor]:
+        """The locality term, if it is wanted: each cell and one of its neighbours, drawn anew each time."""
+        if cells.neighbors is None:
+            return {}
+        near = cells.neighbors[batch.index]
+        drawn = near.new_empty((len(near), 1)).random_(near.shape[1])
+        neighbor = net.encode(cells.x[near.gather(1, drawn)[:, 0]])
+        return {"locality": self.locality * losses.locality(z, neighbor)}
 
     def start_features(self, embedding: Tensor, cells: Cells) -> Tensor | None:
         """In what k-means looks for clusters: features averaged over neighbours, or None for the embedding, averaged."""

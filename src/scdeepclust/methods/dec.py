@@ -80,7 +80,7 @@ class DEC(AutoencoderMethod):
             Phase(
                 "cluster",
                 epochs=-(-self.cluster_steps // cells.n_batches()),
-                loss=lambda batch: self.cluster(net, batch),
+                loss=lambda batch: self.cluster(net, cells, batch),
                 start=lambda: self.start_centroids(net, cells, seed),
                 refresh=lambda: self.refresh(net, cells),
                 every=max(1, round(self.update_interval / cells.n_batches())),
@@ -89,9 +89,10 @@ class DEC(AutoencoderMethod):
             ),
         ]
 
-    def cluster(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def cluster(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
         """Terms of the clustering stage."""
-        return {"hardening": self.hardening(net, batch, net.encode(batch.x))}
+        z = net.encode(batch.x)
+        return {"hardening": self.hardening(net, batch, z), **self.held_together(net, cells, batch, z)}
 
     def refresh(self, net: nn.Module, cells: Cells) -> float:
         """Update the target; put clusters that vanished back where cells are badly served."""

@@ -31,4 +31,5 @@ class SCDeepCluster(IDEC):
     noise: Annotated[float, Ge(0)] = 2.5
     n_diffusion: Annotated[int, Ge(0)] = 0
     n_init: Annotated[int, Ge(1)] = 20
+    weight: Annotated[float, Ge(0)] = 1.0
     frequency_power: Annotated[float, Ge(0)] = 1.0

@@ -5,5 +5,11 @@ from __future__ import annotations
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"_deepclust": ["deepclust"], "_assign": ["assign"], "_n_clusters": ["n_clusters", "recut"]}
+    __name__,
+    submod_attrs={
+        "_deepclust": ["deepclust"],
+        "_assign": ["assign"],
+        "_lineage": ["lineage"],
+        "_n_clusters": ["n_clusters", "recut"],
+    },
 )

@@ -87,10 +87,14 @@ def deepclust(
         Clusters `"0"`, `"1"`, ..., the largest first.
     `adata.obsm["X_" + key_added]` : :class:`numpy.ndarray` (float32)
         Learned embedding, cells x `n_latent`.
+    `adata.obsm["X_" + key_added + "_before"]` : :class:`numpy.ndarray` (float32)
+        The same before the clustering stage, which pulls clusters apart: better for lineages and pseudotime.
     `adata.obsm[key_added + "_proba"]` : :class:`pandas.DataFrame`
         Memberships, cells x clusters, rows sum to one.
     `adata.uns[key_added]` : :class:`dict`
-        Parameters, history of the training, how the number of clusters was chosen, sizes, seconds, versions.
+        Parameters, history of the training, how the number of clusters was chosen, sizes, lineage preservation before
+        and after the clustering stage (see :func:`scdeepclust.metrics.lineage_preservation`; a loss of more than 0.1 is
+        warned of), seconds, versions.
 
     Raises
     ------

@@ -1,0 +1,401 @@
+"""How near denoised values come to what is true (simulations) or held out (real counts), whatever smooths them.
+
+    python benchmarks/denoising.py                                  everything, as in docs/benchmarks.md
+    python benchmarks/denoising.py --quick                          two simulations and one set, one seed
+    python benchmarks/denoising.py --magic /path/to/bin/python      a Python that has magic-impute (with numpy below 2)
+
+Rows already in the CSV are kept, so an interrupted run goes on; delete the file to start afresh.
+
+**Simulations**: `simulate_types` and `simulate_lineage`, 1,500 cells x 500 genes, expected depth 200, 1,000 or 5,000,
+dispersion 0 or 0.2, three seeds. A cell's true expression is log1p(rate x median total / sum of the cell's rates): its
+expected counts, had it the depth of the median cell. `rmse` is the root of the mean over cells and genes of the squared
+difference to it. The mean of logs lies below the log of the mean, for every method that averages log-normalised values,
+and at low depth this is most of the error; so `rmse_log` is the same against the expected log-normalised value of the
+cell (the mean of 30 fresh draws from the truth at its own size factor, whose variance is subtracted). The row `limit`
+is that expectation: an average of endless cells with exactly the right rates and depth.
+
+**Real counts**: each molecule goes to one of two halves at random. Every method sees the first half only (and splits
+it again where it splits); the second half, log-normalised at the median depth of the first, is what it should predict:
+`mse` over cells and genes, noise of the second half included. Because a squared error of logs can be lowered by
+knowing a cell's depth alone, `gain` is beside it: Poisson log-likelihood of the second half by the cell's shares,
+expm1(values) over their sum, times its own depth, minus that by the mean shares of all cells; nats per 1,000 counts.
+(Shares are mixed with 1 % of the mean shares, so that no count is impossible.) Our default chooses by the first of the
+two on halves of its own, so the second is the fairer of them.
+
+none             log1p of counts at the median depth
+scanpy           sc.pp.pca (50) and sc.pp.neighbors (15), defaults; the cell and its neighbours weighted 1 and by their
+                 connectivities, rows summing to one
+scanpy_mean      the plain mean over the same 15, of which the cell itself is one as scanpy counts
+magic            MAGIC 3 with its defaults (knn 5, knn_max 15, decay 1, t 3, 100 PCs) on square roots of counts at the
+                 median depth, as its authors advise; its diffusion operator, applied as often as it says, averages the
+                 log-normalised values that all other rows average
+magic_published  the square roots that it returns, squared, log1p; means of roots are biased more than means of logs
+ours             `pp.denoise` with its defaults
+ours_self        ... with scheme="self" in `pp.neighbors`, as DEWAKSS does: graph and target from the same values
+ours_min         ... with rule="min"
+ours_loops       ... with self_loops=True
+ours_local       ... with local=True
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from itertools import product
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from clustering import _markdown, load  # noqa: E402
+
+CSV = HERE / "results" / "denoising.csv"
+OURS = {
+    "ours": ({}, {}),
+    "ours_self": ({"scheme": "self"}, {}),
+    "ours_min": ({"rule": "min"}, {}),
+    "ours_loops": ({"self_loops": True}, {}),
+    "ours_local": ({}, {"local": True}),
+}
+METHODS = ["none", "scanpy", "scanpy_mean", "magic", "magic_published", *OURS]
+SIMULATIONS = [f"{kind}-{depth}-{a}" for kind, depth, a in product(("types", "lineage"), (200, 1000, 5000), (0, 0.2))]
+SETS = [
+    "pbmc4k_10x", "worm_neuron", "cbmc_citeseq", "paul15", "pbmc3k", "kang18_pbmc_ifnb", "pollen14",
+    "cellbench_cell_lines", "cellbench_rnamix",
+]  # fmt: skip
+MOST_CELLS = 5_000
+REDRAWS = 30
+MAGIC = """
+import sys, time, warnings
+import numpy as np
+from scipy import sparse
+warnings.simplefilter("ignore")
+import magic
+given = np.load(sys.argv[1])
+roots, logs, seed = given["roots"], given["logs"], int(given["seed"])
+magic.MAGIC(verbose=0, random_state=seed).fit_transform(roots[:200])
+start = time.process_time()
+operator = magic.MAGIC(verbose=0, random_state=seed)
+found = operator.fit_transform(roots)
+seconds = time.process_time() - start
+for _ in range(operator.t):
+    logs = operator.diff_op @ logs
+np.savez(sys.argv[2], found=found, logs=logs, seconds=seconds)
+"""
+
+
+def simulate(name, seed):
+    """Counts, true expression, expected log-normalised values as means of redraws, and the variance of these means."""
+    import numpy as np
+
+    import scdeepclust as sdc
+
+    kind, depth, dispersion = name.split("-")
+    simulator = {"types": sdc.datasets.simulate_types, "lineage": sdc.datasets.simulate_lineage}[kind]
+    adata = simulator(
+        1_500, 500, mean_depth=float(depth), dispersion=float(dispersion), return_rates=True, random_state=seed
+    )
+    adata = adata[:, totals(adata.X, axis=0) > 0].copy()
+    rate = np.asarray(adata.layers.pop("rate"), dtype=np.float64)
+    median = np.median(totals(adata.X))
+    rng = np.random.default_rng(1_000 + seed)
+    mean, a = rate * adata.obs["size_factor"].to_numpy()[:, None], float(dispersion)
+    total, square = np.zeros((2, *rate.shape))
+    for _ in range(REDRAWS):
+        counts = rng.poisson(mean * rng.gamma(1 / a, a, size=mean.shape) if a else mean)
+        logs = np.log1p(counts * (median / np.maximum(counts.sum(1, keepdims=True), 1)))
+        total += logs
+        square += logs**2
+    expected = total / REDRAWS
+    noise = float((square / REDRAWS - expected**2).mean() / (REDRAWS - 1))
+    return adata, np.log1p(rate * median / rate.sum(1, keepdims=True)), expected, noise
+
+
+def halves(name, seed):
+    """Two halves of the molecules of a real set, of the genes that the clustering benchmark uses."""
+    import numpy as np
+    from scipy import sparse
+
+    adata, _ = load(name)
+    adata = adata[:, adata.var["highly_variable"]].copy()
+    if adata.n_obs > MOST_CELLS:
+        adata = adata[np.sort(np.random.default_rng(0).choice(adata.n_obs, MOST_CELLS, replace=False))].copy()
+    counts = sparse.csr_matrix(adata.X, dtype=np.float32)
+    assert (counts.data == np.rint(counts.data)).all(), name
+    first = counts.copy()
+    first.data = np.random.default_rng(seed).binomial(counts.data.astype(np.int64), 0.5).astype(np.float32)
+    second = sparse.csr_matrix(counts - first)
+    for half in (first, second):
+        half.eliminate_zeros()
+    cells = (totals(first) >= 10) & (totals(second) >= 10)
+    genes = totals(first[cells], axis=0) > 0
+    adata = adata[cells][:, genes].copy()
+    adata.X = first[cells][:, genes]
+    return adata, second[cells][:, genes]
+
+
+def totals(counts, axis=1):
+    import numpy as np
+
+    return np.asarray(counts.sum(axis)).ravel()
+
+
+def normalised(counts, depth):
+    import numpy as np
+
+    return counts.toarray() * (depth / np.maximum(totals(counts), 1))[:, None]
+
+
+class Denoised:
+    """What each method makes of the same counts."""
+
+    def __init__(self, adata, seed, magic):
+        import numpy as np
+
+        self.adata, self.seed, self.magic_python = adata, seed, magic
+        self.values = normalised(adata.X, np.median(totals(adata.X)))
+        self.logs = np.log1p(self.values)
+        self._graph = self._magic = None
+        self._ours = {}
+
+    def by(self, method):
+        """Values, CPU seconds, and the choice that was made, if any."""
+        if method == "none":
+            return self.logs, 0.0, ""
+        if method in OURS:
+            return self.ours(*OURS[method])
+        if method in {"magic", "magic_published"}:
+            published, logs, seconds = self.magic()
+            return logs if method == "magic" else published, seconds, ""
+        graph, seconds = self.graph()
+        start = time.process_time()
+        found = self.scanpy(graph) if method == "scanpy" else self.scanpy_mean(graph)
+        return found, seconds + time.process_time() - start, ""
+
+    def graph(self):
+        import scanpy as sc
+
+        if self._graph is None:
+            start = time.process_time()
+            bare = self.adata.copy()
+            sc.pp.normalize_total(bare)
+            sc.pp.log1p(bare)
+            sc.pp.pca(bare, random_state=self.seed)
+            sc.pp.neighbors(bare, random_state=self.seed)
+            self._graph = bare, time.process_time() - start
+        return self._graph
+
+    def scanpy(self, graph):
+        from scipy import sparse
+
+        weights = graph.obsp["connectivities"] + sparse.eye_array(graph.n_obs)
+        return (weights @ self.logs) / totals(weights)[:, None]
+
+    def scanpy_mean(self, graph):
+        import numpy as np
+        from scipy import sparse
+
+        near = (graph.obsp["distances"] > 0).astype(np.float32) + sparse.eye_array(graph.n_obs)
+        return (near @ self.logs) / totals(near)[:, None]
+
+    def ours(self, search, rest):
+        import scdeepclust as sdc
+
+        key = json.dumps(search)
+        start = time.process_time()
+        if key not in self._ours:
+            adata = self.adata.copy()
+            sdc.pp.neighbors(adata, random_state=self.seed, progress=False, **search)
+            self._ours[key] = adata, time.process_time() - start
+        adata, seconds = self._ours[key]
+        start = time.process_time()
+        sdc.pp.denoise(adata, dense=True, random_state=self.seed, **rest)
+        choice = adata.uns["n2s"]["choice"]
+        text = "{n_pcs} PCs, {n_neighbors} {weights}, {n_steps}".format(**choice)
+        return adata.layers["denoised"], seconds + time.process_time() - start, text
+
+    def magic(self):
+        import numpy as np
+
+        if self._magic is None:
+            with tempfile.TemporaryDirectory() as folder:
+                given, found = Path(folder) / "given.npz", Path(folder) / "found.npz"
+                np.savez(given, roots=np.sqrt(self.values), logs=self.logs, seed=self.seed)
+                subprocess.run([self.magic_python, "-c", MAGIC, str(given), str(found)], check=True)
+                result = np.load(found)
+                self._magic = np.log1p(result["found"] ** 2), result["logs"], float(result["seconds"])
+        return self._magic
+
+
+def root_mean_square(x, noise=0.0):
+    """... of which a part is known to be noise."""
+    import numpy as np
+
+    return float(np.sqrt(max(0.0, np.square(x, dtype=np.float64).mean() - noise)))
+
+
+def gain(values, first, second):
+    """Nats per 1,000 counts that the cell's shares gain over the mean shares of all cells."""
+    import numpy as np
+
+    overall = totals(first, axis=0).astype(np.float64) + 0.01
+    overall /= overall.sum()
+    shares = np.expm1(np.maximum(values, 0), dtype=np.float64)
+    shares /= np.maximum(shares.sum(1, keepdims=True), 1e-12)
+    shares = 0.99 * shares + 0.01 * overall
+    second = second.tocoo()
+    nats = second.data * (np.log(shares[second.row, second.col]) - np.log(overall[second.col]))
+    return float(1_000 * nats.sum() / second.data.sum())
+
+
+def work(name, seeds, magic):
+    """In a process of its own: one simulation or set, one JSON line for every seed and method."""
+    import numpy as np
+    import torch
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    simulated = name in SIMULATIONS
+    for seed, methods in seeds:
+        if simulated:
+            adata, truth, expected, noise = simulate(name, seed)
+        else:
+            adata, second = halves(name, seed)
+            target = np.log1p(normalised(second, np.median(totals(adata.X))))
+        if seed == seeds[0][0]:
+            warm = Denoised(adata[:300][:, totals(adata.X[:300], axis=0) > 0].copy(), 0, magic)
+            for method in methods:
+                if not method.startswith("magic"):
+                    warm.by(method)  # no seed pays for compilation
+        denoised = Denoised(adata, seed, magic)
+        rows = [(method, *denoised.by(method)) for method in methods]
+        if simulated and "none" in methods:
+            rows.append(("limit", expected, 0.0, ""))
+        for method, values, seconds, choice in rows:
+            row = {"method": method, "data": name, "seed": seed, "rmse": None, "rmse_log": None, "mse": None}
+            row |= {"gain": None, "n_obs": adata.n_obs, "seconds": seconds, "choice": choice}
+            if simulated:
+                own = noise if method == "limit" else 0.0
+                row |= {"rmse": root_mean_square(values - truth, own)}
+                row |= {"rmse_log": root_mean_square(values - expected, noise)}
+            else:
+                row |= {"mse": root_mean_square(values - target) ** 2, "gain": gain(values, adata.X, second)}
+            print(json.dumps(row), flush=True)
+
+
+def run(jobs, magic):
+    """Run jobs, each in a process, one after another, and append their rows to the CSV."""
+    import pandas as pd
+
+    CSV.parent.mkdir(exist_ok=True)
+    for name, seeds in jobs:
+        code = (
+            f"import sys; sys.path.insert(0, {str(HERE)!r}); import denoising\n"
+            f"denoising.work({name!r}, {seeds!r}, {magic!r})"
+        )
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+        )
+        if done.returncode:
+            print(done.stderr[-1500:], file=sys.stderr)
+        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        if rows:
+            pd.DataFrame(rows).round(5).to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
+            score = "rmse" if name in SIMULATIONS else "gain"
+            mean = pd.DataFrame(rows).groupby("method", sort=False)[score].mean()
+            print(f"{name:24s}{score}  " + "  ".join(f"{m} {v:.4f}" for m, v in mean.items()), flush=True)
+
+
+def tables(path=CSV):
+    """Markdown: errors in simulations by depth, then losses on real counts, with how often each method wins."""
+    import pandas as pd
+
+    rows = pd.read_csv(path).drop_duplicates(["method", "data", "seed"], keep="last")
+    real = rows["data"].isin(SETS)
+    text = []
+    for part, scores in ((rows[~real], ("rmse", "rmse_log")), (rows[real], ("mse", "gain"))):
+        for score in scores if len(part) else ():
+            text += [_summary(part, score), _by_data(part, score)]
+    return "\n\n".join(text) + "\n"
+
+
+def _wide(rows, score):
+    wide = rows.pivot_table(index=["data", "seed"], columns="method", values=score, sort=False)
+    return wide[[m for m in [*METHODS, "limit"] if m in wide and wide[m].notna().all()]]
+
+
+def _summary(rows, score):
+    """Means, how often a method is the best of all, and how often `ours` is better than it."""
+    import pandas as pd
+
+    wide = _wide(rows, score)
+    loss = (-wide if score == "gain" else wide).drop(columns="limit", errors="ignore")
+    name, n = wide.index.get_level_values("data"), len(wide)
+    table = {"mean": wide.mean()}
+    for part in ("types", "lineage", "-200-", "-1000-", "-5000-"):
+        if name.str.contains(part).any():
+            table[part.strip("-")] = wide[name.str.contains(part)].mean()
+    table = pd.DataFrame(table).map("{:.4f}".format if score != "gain" else "{:.1f}".format)
+    counts = {"best": loss.idxmin(axis=1).value_counts().reindex(loss.columns).fillna(0)}
+    if "ours" in loss:
+        counts["ours better"] = loss.drop(columns="ours").gt(loss["ours"], axis=0).sum()
+    for column, count in counts.items():
+        table[column] = [f"{count[m]:.0f} / {n}" if m in count else "" for m in table.index]
+    table["seconds"] = rows.groupby("method")["seconds"].mean().map("{:.2f}".format)
+    kind = "Simulations" if score.startswith("rmse") else "Real counts, second half predicted from the first"
+    return f"### {kind}: {score}, {n} runs\n\n" + _markdown(table)
+
+
+def _by_data(rows, score):
+    wide = _wide(rows, score).groupby("data", sort=False).mean()
+    wide = wide.map("{:.4f}".format if score != "gain" else "{:.1f}".format)
+    chosen = rows[rows["method"] == "ours"].groupby("data")["choice"].agg(lambda c: "; ".join(map(str, c)))
+    return _markdown(wide.join(chosen.rename("ours chose")))
+
+
+def works(python):
+    """Whether that Python can run MAGIC; if not, why."""
+    if not Path(python).exists():
+        return f"there is no {python}"
+    done = subprocess.run([python, "-c", "import magic"], capture_output=True, text=True, check=False)
+    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
+
+
+def main():
+    import pandas as pd
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--data", nargs="+", default=None, choices=[*SIMULATIONS, *SETS])
+    parser.add_argument("--seeds", type=int, default=None)
+    parser.add_argument("--magic", default="/tmp/venvs/magic/bin/python")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    data = options.data or (["types-200-0", "lineage-1000-0.2", "pollen14"] if options.quick else [*SIMULATIONS, *SETS])
+    n_seeds = options.seeds or (1 if options.quick else 3)
+    methods = options.methods
+    if any(m.startswith("magic") for m in methods) and (reason := works(options.magic)):
+        print(f"Without MAGIC: {reason}", file=sys.stderr)
+        methods = [m for m in methods if not m.startswith("magic")]
+    done = set()
+    if CSV.exists():
+        done = set(pd.read_csv(CSV)[["method", "data", "seed"]].itertuples(index=False, name=None))
+    jobs = []
+    for name in data:
+        seeds = range(n_seeds if name in SIMULATIONS else 1)
+        left = [(s, [m for m in methods if (m, name, s) not in done]) for s in seeds]
+        jobs.append((name, [job for job in left if job[1]]))
+    run([job for job in jobs if job[1]], options.magic)
+    text = tables()
+    CSV.with_suffix(".md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

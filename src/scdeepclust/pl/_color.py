@@ -1,0 +1,93 @@
+"""Colours of cells by a column of `obs`, the same in all panels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._figure import OKABE_ITO, PETROFF, QUIET
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+MISSING = "#D0D0D0"
+
+
+@dataclass(frozen=True)
+class Coloring:
+    """What `scatter` needs to know of colours.
+
+    Parameters
+    ----------
+    title
+        Name of the column; empty for cells of one colour.
+    values
+        A colour or a number for each cell.
+    colors
+        Colour of each category; None for numbers.
+    """
+
+    title: str
+    values: np.ndarray
+    colors: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, adata: AnnData, key: str | None) -> Coloring:
+        """Colours by this column, or one for all."""
+        if key is None:
+            return cls("", np.full(adata.n_obs, QUIET, dtype=object), {})
+        from ..data.checks import need_key
+
+        need_key("color", key, adata.obs, "adata.obs")
+        column = adata.obs[key]
+        if column.dtype.kind in "iuf":
+            return cls(key, column.to_numpy(dtype=float), None)
+        column = column.astype("category")
+        names = [str(name) for name in column.cat.categories]
+        colors = dict(zip(names, _palette(adata, key, column), strict=True))
+        codes = column.cat.codes.to_numpy()
+        values = np.array([*colors.values(), MISSING], dtype=object)[codes]
+        return cls(key, values, colors | ({"missing": MISSING} if (codes < 0).any() else {}))
+
+    def style(self, order: np.ndarray) -> dict[str, Any]:
+        """Arguments of `scatter` for cells in this order."""
+        if self.colors is not None:
+            return {"c": list(self.values[order])}
+        import matplotlib as mpl
+
+        low, high = (np.nanmin(self.values), np.nanmax(self.values)) if np.isfinite(self.values).any() else (0, 1)
+        cmap = mpl.colormaps["viridis"].with_extremes(bad=MISSING)
+        return {"c": self.values[order], "vmin": low, "vmax": high, "cmap": cmap, "plotnonfinite": True}
+
+    def legend(self, axes: np.ndarray) -> None:
+        """Names of the categories beside the first row, or a bar of the numbers beside all."""
+        from matplotlib.lines import Line2D
+
+        if self.colors is None:
+            bar = axes.flat[0].figure.colorbar(
+                axes.flat[0].collections[0], ax=list(axes.flat), label=self.title, aspect=30
+            )
+            bar.outline.set_visible(False)
+        elif self.colors:
+            dot = {"marker": "o", "linestyle": "none", "markersize": 5, "markeredgewidth": 0}
+            dots = [Line2D([], [], color=color, label=name, **dot) for name, color in self.colors.items()]
+            style = {"fontsize": "small", "frameon": False, "handletextpad": 0.1, "ncols": 1 + len(dots) // 16}
+            axes[0, -1].legend(handles=dots, title=self.title, loc="upper left", bbox_to_anchor=(1, 1.03), **style)
+
+
+def _palette(adata: AnnData, key: str, column: pd.Series) -> list:
+    """The colours that scanpy keeps, else as many as the colour-blind can tell apart, else scanpy's longer lists."""
+    n = len(column.cat.categories)
+    kept = adata.uns.get(f"{key}_colors", ())
+    if len(kept) >= n:
+        return list(kept)[:n]
+    if n <= len(OKABE_ITO):
+        return list(OKABE_ITO[:n])
+    from scanpy.plotting import palettes
+
+    lists = (PETROFF, palettes.default_20, palettes.default_28, palettes.default_102)
+    longer = next((colors for colors in lists if n <= len(colors)), palettes.default_102)
+    return [longer[i % len(longer)] for i in range(n)]

@@ -1,0 +1,146 @@
+"""What all plots share: panels, marks, and showing, saving or returning as scanpy does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.lines import Line2D
+    from numpy.typing import ArrayLike
+
+# Okabe and Ito (2008), told apart by the colour-blind; in grey too, as lightness differs. Black is for text.
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+# Petroff (2021, arXiv 2107.02270), for more.
+PETROFF = (
+    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
+    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
+)
+CHOSEN, CURVE, QUIET = "#D55E00", "#0072B2", "0.45"
+TITLE = {"fontsize": "medium", "loc": "left", "pad": 14}
+EXTENSIONS = (".pdf", ".png", ".svg")
+DOTS_PER_INCH = (
+    300  # of saved points, unless the user has set it: text and lines stay vectors where the format has them
+)
+
+
+def panels(
+    names: Sequence[str], axes: Axes | ArrayLike | None, *, n_rows: int = 1, size: tuple[float, float] = (3.7, 3.3)
+) -> np.ndarray:
+    """Axes to draw in, n_rows x columns: the user's, or those of a new figure.
+
+    Raises
+    ------
+    ValueError
+        As many axes as panels are needed, and there are not.
+    """
+    import matplotlib.pyplot as plt
+
+    n_columns = len(names) // n_rows
+    if axes is None:
+        width, height = size
+        shape = {"figsize": (width * n_columns, height * n_rows), "layout": "constrained"}
+        return plt.subplots(n_rows, n_columns, squeeze=False, **shape)[1]
+    given = np.array(axes, dtype=object).ravel()
+    if len(given) != len(names):
+        msg = f"axes holds {len(given)}, but {len(names)} are needed ({', '.join(names)}); give so many, or leave axes out."
+        raise ValueError(msg)
+    return given.reshape(n_rows, n_columns)
+
+
+def finish(
+    drawn: np.ndarray, name: str, axes: object, *, show: bool | None, save: bool | str | os.PathLike | None
+) -> np.ndarray | None:
+    """Save and show as scanpy's settings say, and return what was drawn in unless it was shown."""
+    import matplotlib.pyplot as plt
+    from scanpy import settings
+
+    for ax in drawn.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+    show = settings.autoshow if show is None else show
+    save = settings.autosave if save is None else save
+    figure = drawn.flat[0].figure.canvas.figure  # of a subfigure, the whole
+    if save is not False:
+        _write(figure, name, save=save)
+    if show:
+        plt.show()
+    if save is not False and axes is None:
+        plt.close(figure)
+    return None if show else drawn
+
+
+def _write(figure: Any, name: str, *, save: bool | str | os.PathLike) -> None:
+    """A path is the file; text, as in scanpy, is what its name in `scanpy.settings.figdir` ends with."""
+    import matplotlib as mpl
+    from scanpy import settings
+
+    if isinstance(save, os.PathLike):
+        path = Path(save)
+    else:
+        ending = save if isinstance(save, str) else ""
+        extension = next((e for e in EXTENSIONS if ending.endswith(e)), f".{settings.file_format_figs}")
+        path = Path(settings.figdir) / f"{name}{ending.removesuffix(extension)}{settings.plot_suffix}{extension}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dpi = mpl.rcParams["savefig.dpi"]
+    with mpl.rc_context({"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}):  # text stays text
+        figure.savefig(path, dpi=DOTS_PER_INCH if dpi == "figure" else dpi, bbox_inches="tight")
+
+
+def shades(n: int, name: str = "viridis") -> list:
+    """So many colours from dark to light; the lightest are left out, as they would vanish on white."""
+    import matplotlib as mpl
+
+    return list(mpl.colormaps[name](np.linspace(0, 0.88, n)))
+
+
+def chosen(ax: Axes, x: float, y: float, label: str = "chosen") -> None:
+    """Mark what was chosen."""
+    style = {"color": CHOSEN, "markersize": 9, "markeredgecolor": "white", "linestyle": "none"}
+    ax.plot(x, y, marker="o", label=label, zorder=5, **style)
+
+
+def ring(ax: Axes, x: float, y: float, label: str) -> None:
+    """Mark something of note, visible around a chosen point too."""
+    style = {"markerfacecolor": "none", "markeredgecolor": "black", "markersize": 13, "linestyle": "none"}
+    ax.plot(x, y, marker="o", label=label, zorder=6, **style)
+
+
+def note(ax: Axes, text: str, y: float, *, data: bool = True) -> None:
+    """Small words at the right end of a horizontal line, or above the panel."""
+    where = {"xycoords": ("axes fraction", "data" if data else "axes fraction"), "textcoords": "offset points"}
+    ax.annotate(text, (1, y), (0, 1), color=QUIET, fontsize="small", ha="right", va="bottom", **where)
+
+
+def band(ax: Axes, x: ArrayLike, y: ArrayLike, error: ArrayLike, color: Any) -> None:
+    """One standard error to both sides."""
+    x, y, error = (np.asarray(v, dtype=float) for v in (x, y, error))
+    ax.fill_between(x, y - error, y + error, color=color, alpha=0.18, linewidth=0)
+
+
+def beside(ax: Axes, title: str, lines: list[Line2D]) -> None:
+    """A legend of the lines to the right of the panel, where it hides nothing."""
+    style = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.03), "borderaxespad": 0.2, "handlelength": 1.3}
+    ax.legend(handles=lines, title=title, fontsize="small", title_fontsize="small", frameon=False, **style)
+
+
+def plain_log(axis: Axis, values: ArrayLike | None = None, *, apart: float = 0.07) -> None:
+    """Numbers without powers on a logarithmic axis: round ones, or these values as far as there is room."""
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
+
+    axis.set_minor_locator(NullLocator())
+    low, high = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 7)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    if values is not None:
+        values = np.unique(np.asarray(values, dtype=float))
+        gap, shown = apart * np.log(values[-1] / values[0]), list(values[[0, -1]])
+        for value in values[1:-1]:
+            shown += [value] if np.abs(np.log(value / shown)).min() > gap else []
+        axis.set_major_locator(FixedLocator(shown))

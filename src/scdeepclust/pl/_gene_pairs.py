@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from . import _figure
+from ._color import Coloring
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+LARGEST, INK = 9.0, 20_000.0  # points squared: of one point, and of all together
+
+
+def gene_pairs(
+    adata: AnnData,
+    pairs: Sequence[tuple[str, str]] | tuple[str, str],
+    *,
+    layer: str = "denoised",
+    raw_layer: str | None = None,
+    color: str | None = None,
+    size: float | None = None,
+    axes: Sequence[Axes] | np.ndarray | None = None,
+    show: bool | None = None,
+    save: bool | str | os.PathLike | None = None,
+) -> np.ndarray | None:
+    """Plot pairs of genes against each other, before and after denoising.
+
+    One row a pair: values as they are on the left, denoised ones on the right, with their Pearson correlation. Genes
+    of one programme should come to lie on a curve, markers of different types on the axes. Averages over neighbours
+    correlate genes that are not related too: a correlation after denoising is no test.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes.
+    pairs
+        Names of genes, two by two: first the one drawn across, then the one drawn upwards.
+    layer
+        Layer with denoised values.
+    raw_layer
+        Layer with the values before; `X` if None.
+    color
+        Column of `obs` to colour cells by: categories, in the colours of `uns[color + "_colors"]` where these are,
+        or numbers.
+    size
+        Area of a point in points squared; None goes by the number of cells.
+    axes
+        Axes to draw in, two a pair; None makes a figure.
+    show
+        Whether to show the figure; None does what `scanpy.settings.autoshow` says.
+    save
+        Whether to save the figure in `scanpy.settings.figdir`; text is appended to its name `"gene_pairs"`, and may
+        end with `.pdf`, `.png` or `.svg`. A :class:`pathlib.Path` is the file itself.
+
+    Returns
+    -------
+    `None`, or with `show=False` the axes, pairs x 2.
+
+    Raises
+    ------
+    KeyError
+        A gene, layer or column does not exist; the message lists those that do.
+    ValueError
+        `pairs` are not pairs, a gene's name repeats, `X` is missing, or there are too many or few axes.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=200, n_vars=50, n_types=2)
+    >>> adata.layers["denoised"] = adata.X.toarray()
+    >>> axes = sdc.pl.gene_pairs(adata, [("gene0", "gene1")], color="cell_type", show=False)
+    >>> axes.shape
+    (1, 2)
+    """
+    from ..data.checks import check_anndata
+
+    check_anndata(adata)
+    pairs = _pairs(adata, pairs)
+    sources = [(raw_layer, "raw_layer"), (layer, "layer")]
+    genes = list(dict.fromkeys(gene for pair in pairs for gene in pair))
+    values = [dict(zip(genes, _columns(adata, genes, *source).T, strict=True)) for source in sources]
+    coloring = Coloring.of(adata, color)
+    order = np.random.default_rng(0).permutation(adata.n_obs)  # so that no category hides the others
+    names = [f"{x} and {y}, {when}" for x, y in pairs for when in ("before", "after")]
+    drawn = _figure.panels(names, axes, n_rows=len(pairs), size=(3.2, 3.0))
+    size = min(LARGEST, INK / adata.n_obs) if size is None else size
+    for row, (x, y) in zip(drawn, pairs, strict=True):
+        for ax, found, (source, _) in zip(row, values, sources, strict=True):
+            style = {**coloring.style(order), "s": size, "linewidths": 0, "rasterized": True}
+            ax.scatter(found[x][order], found[y][order], **style)
+            ax.set(xlabel=x, ylabel=y)
+            ax.set_title(f"{'X' if source is None else source}, {_correlation(found[x], found[y])}", fontsize="medium")
+    coloring.legend(drawn)
+    return _figure.finish(drawn, "gene_pairs", axes, show=show, save=save)
+
+
+def _pairs(adata: AnnData, pairs: Sequence) -> list[tuple[str, str]]:
+    if len(pairs) == 2 and all(isinstance(gene, str) for gene in pairs):
+        pairs = [pairs]
+    pairs = list(pairs)
+    wrong = [pair for pair in pairs if isinstance(pair, str) or len(pair) != 2]
+    if wrong or not pairs:
+        msg = f"pairs holds {wrong[0]!r}" if wrong else "pairs is empty"
+        msg += ", but pairs of genes are needed, such as [('CD3D', 'CD3E'), ('CD3D', 'MS4A1')]."
+        raise ValueError(msg)
+    for gene in (gene for pair in pairs for gene in pair):
+        if gene not in adata.var_names:
+            msg = f"pairs names {gene!r}, which is not in adata.var_names; {_nearest(gene, adata.var_names)}."
+            raise KeyError(msg)
+        if (n_times := int((adata.var_names == gene).sum())) > 1:
+            msg = f"pairs: {gene!r} is there {n_times} times; call adata.var_names_make_unique() first."
+            raise ValueError(msg)
+    return [tuple(pair) for pair in pairs]
+
+
+def _nearest(gene: str, names: pd.Index) -> str:
+    """The names most like it, whatever their case, else the first."""
+    from ..data.checks import listing
+
+    lower = {str(name).lower(): name for name in names}
+    near = [lower[name] for name in get_close_matches(str(gene).lower(), lower, n=5)]
+    return f"the nearest are: {listing(near)}" if near else f"there are: {listing(names)}"
+
+
+def _columns(adata: AnnData, genes: list[str], layer: str | None, argument: str) -> np.ndarray:
+    """Values of these genes, cells x genes."""
+    from ..data.checks import check_in_memory, need_key
+
+    if layer is not None:
+        need_key(argument, layer, {k: None for k in adata.layers if k is not None}, "adata.layers")
+    values, name = (adata.X, "adata.X") if layer is None else (adata.layers[layer], f"adata.layers[{layer!r}]")
+    if values is None:
+        msg = f"adata.X is None; name the layer with the values before denoising ({argument}=...)."
+        raise ValueError(msg)
+    check_in_memory(adata, values, name)
+    found = values[:, adata.var_names.get_indexer(genes)]
+    return np.asarray(found.toarray() if sparse.issparse(found) else found, dtype=float)
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> str:
+    if not (np.ptp(x) > 0 and np.ptp(y) > 0):
+        return "r undefined"
+    return f"r = {np.corrcoef(x, y)[0, 1]:.2f}"
