@@ -50,7 +50,9 @@ bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"
+nb_execution_mode = "cache"  # tutorials are run when the pages are built, and again only when they change
+nb_execution_raise_on_error = True
+nb_execution_timeout = 1200
 suppress_warnings = ["sphinx_autodoc_typehints.forward_reference", "sphinx_autodoc_typehints.guarded_import"]
 
 # Links to other projects' pages need the network: on Read the Docs, or if asked for.

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 EXACT_BELOW = 20_000  # cells; above, an approximate search with recall of 0.99 is several times faster
 
@@ -44,6 +49,32 @@ def neighbors(
     itself = np.arange(len(x)) if rows is None else rows
     self_last = np.argsort(indices == itself[:, None], axis=1, kind="stable")[:, : k - 1]
     return np.take_along_axis(indices, self_last, 1), np.take_along_axis(distances, self_last, 1)
+
+
+def into_scanpy(
+    adata: AnnData, n_neighbors: int, *, use_rep: str, random_state: int, key_added: str | None = None
+) -> None:
+    """Scanpy's neighbours and connectivities, by an exact search of fewer than 20,000 cells.
+
+    So many cells need no approximation, and scanpy's default search fails on some releases.
+
+    Parameters
+    ----------
+    adata
+        Where they are written.
+    n_neighbors
+        Neighbours of a cell, itself counted, as scanpy does.
+    use_rep, random_state, key_added
+        As in :func:`scanpy.pp.neighbors`.
+    """
+    import scanpy as sc
+    from sklearn.neighbors import KNeighborsTransformer
+
+    k = min(n_neighbors, adata.n_obs - 1)
+    exact = KNeighborsTransformer(n_neighbors=k, algorithm="brute") if adata.n_obs < EXACT_BELOW else None
+    sc.pp.neighbors(
+        adata, n_neighbors=k, use_rep=use_rep, transformer=exact, random_state=random_state, key_added=key_added
+    )
 
 
 def average(x: np.ndarray, *, n_neighbors: int = 10, n_steps: int = 1, random_state: int = 0) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .graph import EXACT_BELOW, average
+from .graph import EXACT_BELOW, average, into_scanpy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,13 +72,9 @@ def communities_at(
     """Leiden communities at several resolutions of one graph."""
     import scanpy as sc
     from anndata import AnnData
-    from sklearn.neighbors import KNeighborsTransformer
 
-    k = min(n_neighbors, len(z) - 1)
     bare = AnnData(obs=pd.DataFrame(index=pd.RangeIndex(len(z)).astype(str)), obsm={"z": np.ascontiguousarray(z)})
-    # Exact neighbours: this many cells need no approximation, and scanpy's default search fails on some releases.
-    exact = KNeighborsTransformer(n_neighbors=k, algorithm="brute")
-    sc.pp.neighbors(bare, n_neighbors=k, use_rep="z", transformer=exact, random_state=random_state)
+    into_scanpy(bare, n_neighbors, use_rep="z", random_state=random_state)
     found = []
     for resolution in resolutions:
         sc.tl.leiden(

@@ -1,4 +1,4 @@
-"""Plots: what was chosen by self-supervision and why, and genes before and after denoising."""
+"""Plots: what was chosen by self-supervision and why, genes before and after denoising, and lineages."""
 
 from __future__ import annotations
 
@@ -6,5 +6,11 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={"_denoise": ["denoise"], "_n_clusters": ["n_clusters"], "_gene_pairs": ["gene_pairs"]},
+    submod_attrs={
+        "_denoise": ["denoise"],
+        "_n_clusters": ["n_clusters"],
+        "_gene_pairs": ["gene_pairs"],
+        "_lineage": ["lineage"],
+        "_trends": ["trends"],
+    },
 )

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._figure import OKABE_ITO, PETROFF, QUIET
+from ._figure import MISSING, OKABE_ITO, PETROFF, QUIET
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-
-MISSING = "#D0D0D0"
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,15 @@ class Coloring:
     colors: dict[str, Any] | None
 
     @classmethod
-    def of(cls, adata: AnnData, key: str | None) -> Coloring:
-        """Colours by this column, or one for all."""
+    def of(cls, adata: AnnData, key: str | None, *, clusters: bool = False) -> Coloring:
+        """Colours by this column, or one for all; the numbers of clusters are names."""
         if key is None:
             return cls("", np.full(adata.n_obs, QUIET, dtype=object), {})
         from ..data.checks import need_key
 
         need_key("color", key, adata.obs, "adata.obs")
         column = adata.obs[key]
-        if column.dtype.kind in "iuf":
+        if column.dtype.kind in "iuf" and not clusters:
             return cls(key, column.to_numpy(dtype=float), None)
         column = column.astype("category")
         names = [str(name) for name in column.cat.categories]

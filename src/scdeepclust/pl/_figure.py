@@ -26,15 +26,22 @@ PETROFF = (
 CHOSEN, CURVE, QUIET = "#D55E00", "#0072B2", "0.45"
 TITLE = {"fontsize": "medium", "loc": "left", "pad": 14}
 EXTENSIONS = (".pdf", ".png", ".svg")
+MISSING = "#D0D0D0"
+LARGEST, INK = 9.0, 20_000.0  # points squared: of one point, and of all together
 DOTS_PER_INCH = (
     300  # of saved points, unless the user has set it: text and lines stay vectors where the format has them
 )
 
 
 def panels(
-    names: Sequence[str], axes: Axes | ArrayLike | None, *, n_rows: int = 1, size: tuple[float, float] = (3.7, 3.3)
+    names: Sequence[str],
+    axes: Axes | ArrayLike | None,
+    *,
+    n_rows: int = 1,
+    size: tuple[float, float] = (3.7, 3.3),
+    widths: Sequence[float] | None = None,
 ) -> np.ndarray:
-    """Axes to draw in, n_rows x columns: the user's, or those of a new figure.
+    """Axes to draw in, n_rows x columns: the user's, or those of a new figure; `widths` are in units of `size[0]`.
 
     Raises
     ------
@@ -46,13 +53,39 @@ def panels(
     n_columns = len(names) // n_rows
     if axes is None:
         width, height = size
-        shape = {"figsize": (width * n_columns, height * n_rows), "layout": "constrained"}
+        widths = [1.0] * n_columns if widths is None else widths
+        shape = {"figsize": (width * sum(widths), height * n_rows), "layout": "constrained", "width_ratios": widths}
         return plt.subplots(n_rows, n_columns, squeeze=False, **shape)[1]
     given = np.array(axes, dtype=object).ravel()
     if len(given) != len(names):
         msg = f"axes holds {len(given)}, but {len(names)} are needed ({', '.join(names)}); give so many, or leave axes out."
         raise ValueError(msg)
     return given.reshape(n_rows, n_columns)
+
+
+def wrapped(
+    names: Sequence[str], axes: Axes | ArrayLike | None, n_columns: int, size: tuple[float, float]
+) -> np.ndarray:
+    """Axes to draw in, one after the other; those of a new figure in rows of n_columns, of which the last may be short.
+
+    Raises
+    ------
+    ValueError
+        As many axes as panels are needed, and there are not.
+    """
+    if axes is not None:
+        return panels(names, axes)[0]
+    n_columns = min(n_columns, len(names))
+    n_rows = -(-len(names) // n_columns)
+    drawn = panels([*names, *[""] * (n_rows * n_columns - len(names))], None, n_rows=n_rows, size=size).ravel()
+    for ax in drawn[len(names) :]:
+        ax.remove()
+    return drawn[: len(names)]
+
+
+def point_size(n: int) -> float:
+    """Area of one point of so many, in points squared."""
+    return min(LARGEST, INK / max(n, 1))
 
 
 def finish(

@@ -1,23 +1,19 @@
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from . import _figure
 from ._color import Coloring
+from ._genes import columns, need_genes
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
-
-LARGEST, INK = 9.0, 20_000.0  # points squared: of one point, and of all together
 
 
 def gene_pairs(
@@ -87,12 +83,12 @@ def gene_pairs(
     pairs = _pairs(adata, pairs)
     sources = [(raw_layer, "raw_layer"), (layer, "layer")]
     genes = list(dict.fromkeys(gene for pair in pairs for gene in pair))
-    values = [dict(zip(genes, _columns(adata, genes, *source).T, strict=True)) for source in sources]
+    values = [dict(zip(genes, columns(adata, genes, *source).T, strict=True)) for source in sources]
     coloring = Coloring.of(adata, color)
     order = np.random.default_rng(0).permutation(adata.n_obs)  # so that no category hides the others
     names = [f"{x} and {y}, {when}" for x, y in pairs for when in ("before", "after")]
     drawn = _figure.panels(names, axes, n_rows=len(pairs), size=(3.2, 3.0))
-    size = min(LARGEST, INK / adata.n_obs) if size is None else size
+    size = _figure.point_size(adata.n_obs) if size is None else size
     for row, (x, y) in zip(drawn, pairs, strict=True):
         for ax, found, (source, _) in zip(row, values, sources, strict=True):
             style = {**coloring.style(order), "s": size, "linewidths": 0, "rasterized": True}
@@ -112,38 +108,8 @@ def _pairs(adata: AnnData, pairs: Sequence) -> list[tuple[str, str]]:
         msg = f"pairs holds {wrong[0]!r}" if wrong else "pairs is empty"
         msg += ", but pairs of genes are needed, such as [('CD3D', 'CD3E'), ('CD3D', 'MS4A1')]."
         raise ValueError(msg)
-    for gene in (gene for pair in pairs for gene in pair):
-        if gene not in adata.var_names:
-            msg = f"pairs names {gene!r}, which is not in adata.var_names; {_nearest(gene, adata.var_names)}."
-            raise KeyError(msg)
-        if (n_times := int((adata.var_names == gene).sum())) > 1:
-            msg = f"pairs: {gene!r} is there {n_times} times; call adata.var_names_make_unique() first."
-            raise ValueError(msg)
+    need_genes("pairs", [gene for pair in pairs for gene in pair], adata.var_names)
     return [tuple(pair) for pair in pairs]
-
-
-def _nearest(gene: str, names: pd.Index) -> str:
-    """The names most like it, whatever their case, else the first."""
-    from ..data.checks import listing
-
-    lower = {str(name).lower(): name for name in names}
-    near = [lower[name] for name in get_close_matches(str(gene).lower(), lower, n=5)]
-    return f"the nearest are: {listing(near)}" if near else f"there are: {listing(names)}"
-
-
-def _columns(adata: AnnData, genes: list[str], layer: str | None, argument: str) -> np.ndarray:
-    """Values of these genes, cells x genes."""
-    from ..data.checks import check_in_memory, need_key
-
-    if layer is not None:
-        need_key(argument, layer, {k: None for k in adata.layers if k is not None}, "adata.layers")
-    values, name = (adata.X, "adata.X") if layer is None else (adata.layers[layer], f"adata.layers[{layer!r}]")
-    if values is None:
-        msg = f"adata.X is None; name the layer with the values before denoising ({argument}=...)."
-        raise ValueError(msg)
-    check_in_memory(adata, values, name)
-    found = values[:, adata.var_names.get_indexer(genes)]
-    return np.asarray(found.toarray() if sparse.issparse(found) else found, dtype=float)
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> str:

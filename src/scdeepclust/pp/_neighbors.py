@@ -147,16 +147,13 @@ def neighbors(
 
 def _write(adata: AnnData, key: str, x: np.ndarray, search: object, seed: int) -> None:
     """Neighbours in scanpy's format, by scanpy, and the search that led to them."""
-    import scanpy as sc
     from anndata import AnnData
-    from sklearn.neighbors import KNeighborsTransformer
 
-    from ..diffusion.graph import EXACT_BELOW
+    from .. import diffusion
 
-    k = search.choice["n_neighbors"] + 1  # scanpy counts the cell itself
     bare = AnnData(obs=adata.obs[[]].copy(), obsm={f"X_{key}": x})
-    exact = KNeighborsTransformer(n_neighbors=k, algorithm="brute") if len(x) < EXACT_BELOW else None
-    sc.pp.neighbors(bare, n_neighbors=k, use_rep=f"X_{key}", key_added=key, transformer=exact, random_state=seed)
+    k = search.choice["n_neighbors"] + 1  # scanpy counts the cell itself
+    diffusion.into_scanpy(bare, k, use_rep=f"X_{key}", random_state=seed, key_added=key)
     adata.obsm[f"X_{key}"] = x
     for name in ("distances", "connectivities"):
         adata.obsp[f"{key}_{name}"] = bare.obsp[f"{key}_{name}"]

@@ -189,13 +189,10 @@ def _clustered(adata: AnnData, key: str, rep: str) -> AnnData:
 
 def _graph(bare: AnnData, n_neighbors: int, n_dcs: int, seed: int) -> None:
     import scanpy as sc
-    from sklearn.neighbors import KNeighborsTransformer
 
-    from ..diffusion.graph import EXACT_BELOW
+    from .. import diffusion
 
-    k = min(n_neighbors, bare.n_obs - 1)
-    exact = KNeighborsTransformer(n_neighbors=k, algorithm="brute") if bare.n_obs < EXACT_BELOW else None
-    sc.pp.neighbors(bare, n_neighbors=k, use_rep="rep", transformer=exact, random_state=seed)
+    diffusion.into_scanpy(bare, n_neighbors, use_rep="rep", random_state=seed)
     sc.tl.umap(bare, random_state=seed)
     sc.tl.diffmap(bare, n_comps=min(n_dcs + 1, bare.n_obs - 2), random_state=seed)
     sc.tl.paga(bare, groups="cluster")
