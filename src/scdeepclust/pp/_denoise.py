@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ def denoise(
     n_steps: int | None = None,
     weights: str | None = None,
     self_loops: bool | None = None,
+    average: Literal["rates", "log"] = "rates",
     local: bool = False,
     dense: bool = False,
     key_added: str = "denoised",
@@ -28,8 +29,8 @@ def denoise(
 ) -> AnnData | None:
     """Denoise expression by averaging over neighbours, as many as predict held-out values best.
 
-    Every cell becomes a weighted mean of its neighbours, itself left out, once or several times: a row-stochastic
-    kernel on the graph of :func:`scdeepclust.pp.neighbors`, which is run first where there is no such graph. Use it to
+    Every cell becomes what a weighted mean of its neighbours, itself left out, says of it, once or several times: a
+    row-stochastic kernel on the graph of :func:`scdeepclust.pp.neighbors`, which is run first where there is no such graph. Use it to
     look at genes, gene pairs and trends; to cluster, give the counts to :func:`scdeepclust.tl.deepclust`.
 
     Parameters
@@ -40,12 +41,17 @@ def denoise(
         Neighbours in `uns`, of :func:`scdeepclust.pp.neighbors` or of :func:`scanpy.pp.neighbors`. If it is `"n2s"`
         and not there, the former is run with its defaults.
     layer
-        Layer with the values; `X` if None. Counts are normalised to the median depth and log-transformed first.
+        Layer with the values; `X` if None.
     genes
         Genes to denoise. None takes all.
     n_neighbors, n_steps, weights, self_loops
         Instead of the choice in `uns`, or of all neighbours, one step, equal weights and no self-loops where the
         graph is scanpy's.
+    average
+        What is averaged. `"rates"` sums the counts of a cell's neighbours and divides by the sum of their depths: shallow
+        neighbours count for as little as they know; the logarithm (of one plus the rate at median depth) is taken at
+        the end. `"log"` averages log-normalised values, as DEWAKSS does: their mean is lower than the logarithm of
+        the rate, the more so the shallower the cells. Log-normalised input is averaged as it is.
     local
         Whether each cell may take half or twice as many neighbours where that predicts its surroundings better.
     dense
@@ -104,31 +110,28 @@ def denoise(
 
     results.check_key(key_added)
     seed = resolve_seed(random_state)
-    unknown = [] if genes is None else [gene for gene in genes if gene not in adata.var_names]
-    if unknown:
-        need_key("genes", unknown[0], adata.var_names, "adata.var_names")
+    if genes is not None:
+        for gene in genes:
+            need_key("genes", gene, adata.var_names, "adata.var_names")
+    if average not in {"rates", "log"}:
+        msg = f"average={average!r} must be 'rates' or 'log'."
+        raise ValueError(msg)
     raw = read_genes(adata, layer, None, counts=False)
     adata = adata.copy() if copy else adata
     if neighbors_key not in adata.uns and neighbors_key == "n2s":
         neighbors(adata, layer=layer, random_state=seed, progress=progress)
     need_key("neighbors_key", neighbors_key, adata.uns, "adata.uns")
-    graph = adata.uns[neighbors_key]
-    choice = {"n_neighbors": None, "n_steps": 1, "weights": "uniform"} | dict(graph.get("choice", {}))
-    choice["self_loops"] = bool(graph.get("search", {}).get("self_loops", False))
     given = {"n_neighbors": n_neighbors, "n_steps": n_steps, "weights": weights, "self_loops": self_loops}
-    choice |= {name: value for name, value in given.items() if value is not None}
-    _check(choice)
+    choice = _choice(adata.uns[neighbors_key], given)
+    columns = np.arange(adata.n_vars) if genes is None else adata.var_names.get_indexer(list(genes))
     with kept_threads():
-        ks = None
-        if local:
-            ks = _local(adata, layer, choice, neighbors_key, seed)
-        matrix = _kernel(adata, graph, choice, ks, seed)
-        columns = np.arange(adata.n_vars) if genes is None else adata.var_names.get_indexer(list(genes))
-        honest = graph.get("search", {}).get("scheme", "count_split") != "count_split"
-        if honest:
-            matrix = diffusion.honest_power(matrix, choice["n_steps"])
-        values = log_normalised(raw)[:, columns]
-        found = _averaged(matrix, values, 1 if honest else choice["n_steps"], dense=dense or genes is not None)
+        ks = _local(adata, layer, choice, neighbors_key, seed) if local else None
+        matrix, n_steps = _kernel(adata, adata.uns[neighbors_key], choice, ks, seed)
+        values, depth = log_normalised(raw)[:, columns], None
+        if average == "rates" and raw.kind == "counts":
+            values = raw.values[:, columns]
+            depth = diffusion.diffuse(matrix, raw.totals, n_steps) / np.median(raw.totals)
+        found = _averaged(matrix, values, n_steps, depth, dense=dense or genes is not None)
     if genes is None:
         adata.layers[key_added] = found
     else:
@@ -136,8 +139,17 @@ def denoise(
     if ks is not None:
         adata.obs[f"{key_added}_n_neighbors"] = ks
     params = {k: v for k, v in choice.items() if k != "loss" and v is not None}
-    adata.uns[key_added] = {"params": {**params, "neighbors_key": neighbors_key, "local": local}}
+    adata.uns[key_added] = {"params": {**params, "neighbors_key": neighbors_key, "average": average, "local": local}}
     return adata if copy else None
+
+
+def _choice(graph: dict, given: dict) -> dict:
+    """Neighbours, steps and weights: as given, else as chosen, else all that the graph has, once, alike."""
+    choice = {"n_neighbors": None, "n_steps": 1, "weights": "uniform"} | dict(graph.get("choice", {}))
+    choice["self_loops"] = bool(graph.get("search", {}).get("self_loops", False))
+    choice |= {name: value for name, value in given.items() if value is not None}
+    _check(choice)
+    return choice
 
 
 def _check(choice: dict) -> None:
@@ -173,7 +185,8 @@ def _neighbors_of(adata: AnnData, graph: dict, k: int | None, seed: int) -> tupl
     return indices, distances
 
 
-def _kernel(adata: AnnData, graph: dict, choice: dict, ks: np.ndarray | None, seed: int) -> object:
+def _kernel(adata: AnnData, graph: dict, choice: dict, ks: np.ndarray | None, seed: int) -> tuple[object, int]:
+    """The kernel, and how often to apply it."""
     import numpy as np
 
     from .. import diffusion
@@ -182,7 +195,10 @@ def _kernel(adata: AnnData, graph: dict, choice: dict, ks: np.ndarray | None, se
     indices, distances = _neighbors_of(adata, graph, k, seed)
     if ks is not None:
         indices = np.where(np.arange(indices.shape[1]) < ks[:, None], indices, -1)
-    return diffusion.kernel(indices, distances, choice["weights"], self_loops=choice["self_loops"])
+    matrix = diffusion.kernel(indices, distances, choice["weights"], self_loops=choice["self_loops"])
+    if graph.get("search", {}).get("scheme", "count_split") == "count_split":
+        return matrix, choice["n_steps"]
+    return diffusion.honest_power(matrix, choice["n_steps"]), 1
 
 
 def _local(adata: AnnData, layer: str | None, choice: dict, key: str, seed: int) -> np.ndarray:
@@ -200,17 +216,22 @@ def _local(adata: AnnData, layer: str | None, choice: dict, key: str, seed: int)
     return selection.local_neighbors(raw, inputs, choice, scheme=search["scheme"], seed=seed)
 
 
-def _averaged(matrix: object, values: object, n_steps: int, *, dense: bool) -> object:
-    """All columns, some at a time; together they are dense only where asked."""
+def _averaged(matrix: object, values: object, n_steps: int, depth: np.ndarray | None, *, dense: bool) -> object:
+    """All columns, some at a time; together they are dense only where asked.
+
+    With a `depth` the values are counts, of which rates and their logarithm are taken.
+    """
     import numpy as np
     from scipy import sparse
 
     from .. import diffusion
 
-    if dense:
-        found = np.empty(values.shape, dtype=np.float32)
-        for part, block in diffusion.diffused_columns(matrix, values, n_steps):
+    found = np.empty(values.shape, dtype=np.float32) if dense else []
+    for part, block in diffusion.diffused_columns(matrix, values, n_steps):
+        if depth is not None:
+            block = np.log1p(block / np.maximum(depth, 1e-12)[:, None])  # noqa: PLW2901
+        if dense:
             found[:, part] = block
-        return found
-    blocks = [sparse.csc_matrix(block) for _, block in diffusion.diffused_columns(matrix, values, n_steps)]
-    return sparse.hstack(blocks, format="csr", dtype=np.float32)
+        else:
+            found.append(sparse.csc_matrix(block))
+    return found if dense else sparse.hstack(found, format="csr", dtype=np.float32)
