@@ -229,7 +229,7 @@ class Model:
         if self.preservation["before"] - self.preservation["after"] > MOST_LOST:
             logger.warning(
                 "The clustering stage lowered lineage preservation from %(before).2f to %(after).2f: neighbours were pulled "
-                "apart. For lineages use obsm['X_..._before'], or give locality=1 or a lower weight.",
+                "apart. For lineages use obsm['X_..._before'], or ask the clustering stage for less: a lower weight, fewer cluster_steps, a higher locality.",
                 self.preservation,
             )
 

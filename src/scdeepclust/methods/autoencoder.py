@@ -113,6 +113,11 @@ class AutoencoderMethod(Method, abstract=True):
 
     def prepare(self, cells: Cells, seed: int) -> Cells:
         """Average features over neighbours, for the decoder to explain and for centres to start from."""
+        if cells.x is None and self.locality:
+            msg = (
+                f"locality={self.locality} needs principal components to find neighbours in: give n_pcs, or locality=0."
+            )
+            raise ValueError(msg)
         if cells.x is None or not (self.n_diffusion or self.locality):
             return cells
         x = cells.x.cpu().numpy()

@@ -174,7 +174,7 @@ def pseudotime_agreement(
     if branches is None:
         table = pd.DataFrame({"all": np.ones(len(time), dtype=bool)})
     elif isinstance(branches, pd.DataFrame):
-        table = branches.notna() & (branches != False)  # noqa: E712 a DataFrame, of booleans or of times
+        table = branches if all(map(pd.api.types.is_bool_dtype, branches.dtypes)) else branches.notna()  # of times
     else:
         table = pd.get_dummies(pd.Series(np.asarray(branches, dtype=object)), dtype=bool)
     if len(table) != len(time):

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FEWEST_CELLS = 10
+
 
 def lineage(
     adata: AnnData,
@@ -29,9 +31,10 @@ def lineage(
 ) -> AnnData | None:
     """Order cells along a rooted tree of clusters.
 
-    On the learned embedding: nearest neighbours, UMAP, diffusion pseudotime and PAGA, all by scanpy; then the
-    spanning tree of PAGA's confidence, cut where that is weak and directed away from the root, with its branches and
-    a pseudotime along each. Draw it with :func:`scdeepclust.pl.lineage`. What the tree says is a hypothesis: it has no
+    On the learned embedding: nearest neighbours, UMAP, diffusion pseudotime and PAGA, all by scanpy; then a tree that
+    spans the clusters: each follows the earlier one to which PAGA's confidence links it best, where cells late in that
+    one neighbour cells early in this one, and none where the confidence is weak; with its branches and a pseudotime
+    along each. Draw it with :func:`scdeepclust.pl.lineage`. What the tree says is a hypothesis: it has no
     loops, and its direction is that of the root you give.
 
     Parameters
@@ -42,7 +45,7 @@ def lineage(
         Column of `obs` with clusters.
     root
         Where time starts: a cell (name, or number), a cluster, a gene (of the cluster where it is highest, such as that of
-        a stem-cell marker) or a label in any categorical column of `obs`. If a name is more than one of these, say
+        a stem-cell marker) or a label in a column of `obs`. If a name is more than one of these, say
         which: `{"cluster": "3"}`, `{"gene": "Cd34"}`, `{"cell": "AAAC-1"}` or `{"cell_type": "7MEP"}`. None takes
         `adata.uns["iroot"]`.
     use_rep
@@ -118,43 +121,50 @@ def lineage(
     from ..data.checks import check_anndata, need_key
     from ..train import kept_threads
     from ._root import find_root
+    from ._tree import branches_of, directed_tree, segments_of
 
     check_anndata(adata)
     results.check_key(key_added)
     need_key("key", key, adata.obs, "adata.obs")
-    rep = next((r for r in (use_rep, f"X_{key}_before") if r in adata.obsm), use_rep or f"X_{key}")
+    rep = (f"X_{key}_before" if f"X_{key}_before" in adata.obsm else f"X_{key}") if use_rep is None else use_rep
     need_key("use_rep", rep, adata.obsm, "adata.obsm")
+    _check(n_neighbors, n_dcs, min_confidence, fates)
     seed = resolve_seed(random_state)
-    bare = _clustered(adata, key, rep)
-    if fates == "palantir" or (fates == "auto" and _has_palantir()):
-        _import_palantir()
-        fates = "palantir"
+    bare, where = _clustered(adata, key, rep)
     with kept_threads():
         _graph(bare, n_neighbors, n_dcs, seed)
-        iroot, how = find_root(adata, bare, root, layer)
+        iroot, how = find_root(adata, bare, where, root, layer=layer, key=key)
         bare.uns["iroot"] = iroot
-        tree, clusters, unreachable = _tree(bare, n_dcs, min_confidence)
-        branches = _branches(tree, clusters)
-        probabilities = _palantir(bare, branches, iroot, n_dcs, seed) if fates == "palantir" else None
+        tree, clusters = directed_tree(bare, n_dcs, min_confidence)
+        members = branches_of(tree, clusters)
+        probabilities = _fates(bare, members, iroot, seed, fates) if fates is not None else None
     adata = adata.copy() if copy else adata
-    time = bare.obs["dpt_pseudotime"].reindex(adata.obs_names)
-    adata.obs[f"{key_added}_pseudotime"] = time.to_numpy()
-    segments = bare.obs["cluster"].astype(str).map(_segments(tree, clusters))
-    adata.obs[f"{key_added}_segment"] = pd.Categorical(segments.reindex(adata.obs_names))
-    adata.obsm[f"{key_added}_branches"] = _along(bare, branches).reindex(adata.obs_names)
+    names = {tip: tip.replace("/", "|") for tip in members}  # h5ad cannot store "/" in a name
+    time = bare.obs["dpt_pseudotime"].to_numpy()
+    segment = bare.obs["cluster"].astype(str).map(segments_of(tree, clusters)).to_numpy(dtype=object)
+    adata.obs[f"{key_added}_pseudotime"] = _spread(time, where, adata.n_obs)
+    everywhere = np.full(adata.n_obs, None, dtype=object)
+    everywhere[where] = segment
+    adata.obs[f"{key_added}_segment"] = pd.Categorical(everywhere)
+    along = {names[tip]: _spread(_along(bare, path), where, adata.n_obs) for tip, path in members.items()}
+    adata.obsm[f"{key_added}_branches"] = pd.DataFrame(along, index=adata.obs_names)
     for name, values in (("", bare.obsm["X_umap"]), ("_diffmap", bare.obsm["X_diffmap"])):
-        spread = np.full((adata.n_obs, values.shape[1]), np.nan, dtype=np.float32)
-        spread[adata.obs_names.get_indexer(bare.obs_names)] = values
-        adata.obsm[f"X_{key_added}{name}"] = spread
+        adata.obsm[f"X_{key_added}{name}"] = _spread(values.astype(np.float32), where, adata.n_obs)
     if probabilities is not None:
-        adata.obsm[f"{key_added}_fates"] = probabilities.reindex(adata.obs_names)
+        columns = [names[tip] for tip in probabilities.columns]
+        values = _spread(probabilities.to_numpy(), where, adata.n_obs)
+        adata.obsm[f"{key_added}_fates"] = pd.DataFrame(values, index=adata.obs_names, columns=columns)
     adata.uns[key_added] = {
-        "root": {"cell": bare.obs_names[iroot], "cluster": str(bare.obs["cluster"].iloc[iroot]), "found_by": how},
+        "root": {
+            "cell": str(adata.obs_names[where[iroot]]),
+            "cluster": str(bare.obs["cluster"].iloc[iroot]),
+            "found_by": how,
+        },
         "tree": tree,
         "clusters": clusters,
-        "branches": {name: np.array(members, dtype=object) for name, members in branches.items()},
+        "branches": {names[tip]: np.array(path, dtype=object) for tip, path in members.items()},
         "connectivities": bare.uns["paga"]["connectivities"].toarray(),
-        "n_unreachable": unreachable,
+        "n_unreachable": int(np.isnan(time).sum()),
         "params": {
             "key": key,
             "use_rep": rep,
@@ -167,24 +177,51 @@ def lineage(
     return adata if copy else None
 
 
-def _clustered(adata: AnnData, key: str, rep: str) -> AnnData:
-    """The cells that have a cluster, with nothing but that and their embedding."""
+def _check(n_neighbors: int, n_dcs: int, min_confidence: float, fates: str | None) -> None:
+    for name, value, least in (("n_neighbors", n_neighbors, 3), ("n_dcs", n_dcs, 2)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            msg = f"{name}={value!r} must be an integer of at least {least}."
+            raise ValueError(msg)
+    if not min_confidence >= 0:
+        msg = f"min_confidence={min_confidence!r} must be at least 0; at 1 only the surest links stay."
+        raise ValueError(msg)
+    if fates not in {"auto", "palantir", None}:
+        msg = f"fates={fates!r} must be 'auto', 'palantir' or None."
+        raise ValueError(msg)
+
+
+def _spread(values: np.ndarray, where: np.ndarray, n_obs: int) -> np.ndarray:
+    """Values of some cells, at their places among all; NaN for the others."""
+    found = np.full((n_obs, *values.shape[1:]), np.nan, dtype=values.dtype)
+    found[where] = values
+    return found
+
+
+def _clustered(adata: AnnData, key: str, rep: str) -> tuple[AnnData, np.ndarray]:
+    """The cells that have a cluster, with nothing but that and their embedding; and where they are."""
     from anndata import AnnData
+    from scipy import sparse
 
     labels = adata.obs[key]
-    known = labels.notna().to_numpy()
+    where = np.flatnonzero(labels.notna().to_numpy())
     x = adata.obsm[rep]
-    x = np.asarray(x.to_numpy() if isinstance(x, pd.DataFrame) else x, dtype=np.float32)[known]
+    x = x.to_numpy() if isinstance(x, pd.DataFrame) else x.toarray() if sparse.issparse(x) else x
+    x = np.asarray(x, dtype=np.float32)[where]
     if not np.isfinite(x).all():
         bad = int((~np.isfinite(x)).any(1).sum())
         msg = f"use_rep={rep!r} holds values that are not finite, in {bad} cells with a cluster; leave these cells out."
         raise ValueError(msg)
-    labels = labels[known].astype("category").cat.remove_unused_categories()
+    labels = labels.iloc[where].astype("category").cat.remove_unused_categories()
     if len(labels.cat.categories) < 2:
         msg = f"key={key!r} has {len(labels.cat.categories)} cluster; a lineage needs two or more."
         raise ValueError(msg)
+    if len(where) < FEWEST_CELLS:
+        msg = f"key={key!r} names a cluster for {len(where)} cells; a lineage needs at least {FEWEST_CELLS}."
+        raise ValueError(msg)
     labels = labels.cat.rename_categories([str(c) for c in labels.cat.categories])
-    return AnnData(obs=pd.DataFrame({"cluster": labels}, index=adata.obs_names[known]), obsm={"rep": x})
+    obs = pd.DataFrame({"cluster": labels.to_numpy()}, index=pd.RangeIndex(len(where)).astype(str))
+    obs["cluster"] = pd.Categorical(labels.to_numpy(), categories=labels.cat.categories)
+    return AnnData(obs=obs, obsm={"rep": x}), where
 
 
 def _graph(bare: AnnData, n_neighbors: int, n_dcs: int, seed: int) -> None:
@@ -198,107 +235,44 @@ def _graph(bare: AnnData, n_neighbors: int, n_dcs: int, seed: int) -> None:
     sc.tl.paga(bare, groups="cluster")
 
 
-def _tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """The spanning tree of PAGA, directed away from the root; and the clusters, with their time."""
-    import scanpy as sc
-    from scipy.sparse.csgraph import breadth_first_order
-
-    sc.tl.dpt(bare, n_dcs=min(n_dcs, bare.obsm["X_diffmap"].shape[1]))
-    time = bare.obs["dpt_pseudotime"].replace([np.inf, -np.inf], np.nan)
-    bare.obs["dpt_pseudotime"] = time
-    names = list(bare.obs["cluster"].cat.categories)
-    links = bare.uns["paga"]["connectivities_tree"].toarray()
-    links = np.maximum(links, links.T)
-    links[links < min_confidence] = 0
-    first = int(bare.obs["cluster"].cat.codes.iloc[bare.uns["iroot"]])
-    order, parent = breadth_first_order((links > 0).astype(float), first, directed=False)
-    edges = [(names[parent[c]], names[c], float(links[parent[c], c])) for c in order[1:]]
-    tree = pd.DataFrame(edges, columns=["parent", "child", "confidence"])
-    reachable = np.isin(np.arange(len(names)), order)
-    cut_off = bare.obs["cluster"].isin([n for n, r in zip(names, reachable, strict=True) if not r]).to_numpy()
-    bare.obs.loc[cut_off, "dpt_pseudotime"] = np.nan
-    by_cluster = bare.obs.groupby("cluster", observed=False)["dpt_pseudotime"]
-    parents = dict(zip(tree["child"], tree["parent"], strict=True))
-    clusters = pd.DataFrame(
-        {
-            "n_cells": bare.obs["cluster"].value_counts(sort=False).to_numpy(),
-            "pseudotime": by_cluster.median().to_numpy(),
-            "parent": [parents.get(name, "") for name in names],
-            "reachable": reachable,
-        },
-        index=pd.Index(names, name="cluster"),
-    )
-    unreachable = int(bare.obs["dpt_pseudotime"].isna().sum())
-    if unreachable:
-        logger.warning(
-            "%d of %d cells cannot be reached from the root (clusters %s); their pseudotime is NaN. A lower "
-            "min_confidence, or more neighbours, links more.",
-            unreachable,
-            bare.n_obs,
-            ", ".join(n for n, r in zip(names, reachable, strict=True) if not r) or "in part",
-        )
-    return tree, clusters, unreachable
+def _along(bare: AnnData, path: list[str]) -> np.ndarray:
+    """Pseudotime along a branch, from 0 to 1; NaN off it."""
+    time = bare.obs["dpt_pseudotime"].where(bare.obs["cluster"].isin(path)).to_numpy(dtype=float)
+    first, last = np.nanmin(time), np.nanmax(time)
+    return (time - first) / max(last - first, 1e-12)
 
 
-def _branches(tree: pd.DataFrame, clusters: pd.DataFrame) -> dict[str, list[str]]:
-    """Clusters from the root to each tip."""
-    parents = dict(zip(tree["child"], tree["parent"], strict=True))
-    tips = [c for c in clusters.index[clusters["reachable"]] if c not in set(tree["parent"])]
-    found = {}
-    for tip in tips:
-        path = [tip]
-        while path[-1] in parents:
-            path.append(parents[path[-1]])
-        found[tip] = path[::-1]
-    return found
-
-
-def _segments(tree: pd.DataFrame, clusters: pd.DataFrame) -> dict[str, str]:
-    """For each cluster, the last cluster of its stretch between two forks."""
-    children = tree.groupby("parent")["child"].apply(list).to_dict()
-    found = {}
-    for name in clusters.index[clusters["reachable"]]:
-        last = name
-        while len(children.get(last, [])) == 1:
-            last = children[last][0]
-        found[name] = last
-    return found
-
-
-def _along(bare: AnnData, branches: dict[str, list[str]]) -> pd.DataFrame:
-    columns = {}
-    for name, members in branches.items():
-        time = bare.obs["dpt_pseudotime"].where(bare.obs["cluster"].isin(members))
-        columns[name] = (time - time.min()) / max(time.max() - time.min(), 1e-12)
-    return pd.DataFrame(columns, index=bare.obs_names)
-
-
-def _has_palantir() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("palantir") is not None
-
-
-def _import_palantir() -> None:
+def _fates(bare: AnnData, branches: dict[str, list[str]], iroot: int, seed: int, asked: str) -> pd.DataFrame | None:
+    """Probabilities of ending in the last cell of each tip, where palantir is installed and can tell."""
     try:
-        import palantir  # noqa: F401
+        import palantir
     except ImportError as error:
+        if asked == "auto":
+            return None
         msg = f"fates='palantir' needs palantir, which cannot be imported ({error}); install it or give fates=None."
         raise ImportError(msg) from error
-
-
-def _palantir(bare: AnnData, branches: dict[str, list[str]], iroot: int, n_dcs: int, seed: int) -> pd.DataFrame:
-    """Probabilities of ending in the last cell of each tip."""
-    import palantir
-
     time, ends = bare.obs["dpt_pseudotime"], {}
     for tip in branches:
         there = time[(bare.obs["cluster"] == tip).to_numpy()]
         if there.notna().any() and there.idxmax() != bare.obs_names[iroot]:
             ends[there.idxmax()] = tip
-    maps = palantir.utils.run_diffusion_maps(pd.DataFrame(bare.obsm["rep"], index=bare.obs_names), n_components=n_dcs)
-    space = palantir.utils.determine_multiscale_space(maps)
-    found = palantir.core.run_palantir(
-        space, bare.obs_names[iroot], terminal_states=list(ends), num_waypoints=min(1200, bare.n_obs), seed=seed
-    )
-    return found.branch_probs.rename(columns=ends)
+    reached = time.notna().to_numpy()
+    rep = pd.DataFrame(bare.obsm["rep"][reached], index=bare.obs_names[reached])
+    try:
+        space = palantir.utils.determine_multiscale_space(
+            palantir.utils.run_diffusion_maps(rep, n_components=10, knn=min(30, len(rep) - 1))
+        )
+        found = palantir.core.run_palantir(
+            space,
+            bare.obs_names[iroot],
+            terminal_states=list(ends),
+            knn=min(30, len(rep) - 1),
+            num_waypoints=min(1200, len(rep)),
+            seed=seed,
+        )
+    except (IndexError, KeyError, RuntimeError, ValueError) as error:
+        if asked != "auto":
+            raise
+        logger.warning("palantir found no fates (%s); give fates=None to leave them out.", error)
+        return None
+    return found.branch_probs.rename(columns=ends).reindex(bare.obs_names)

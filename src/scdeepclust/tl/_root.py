@@ -13,11 +13,20 @@ from ..data.checks import listing
 if TYPE_CHECKING:
     from anndata import AnnData
 
+OWN = ("cell", "cluster", "gene")  # what a name may be besides a label in a column of obs
+MOST_LABELS = 1_000  # of a column that holds labels, and not something else for each cell
+
 
 def find_root(
-    adata: AnnData, bare: AnnData, root: str | int | dict[str, str] | None, layer: str | None
+    adata: AnnData,
+    bare: AnnData,
+    where: np.ndarray,
+    root: str | int | dict[str, str] | None,
+    *,
+    layer: str | None,
+    key: str,
 ) -> tuple[int, str]:
-    """Position of the root among the cells of `bare`, and how it was found.
+    """Position of the root among the cells with a cluster (`bare`, at `where` in `adata`), and how it was found.
 
     Raises
     ------
@@ -28,9 +37,8 @@ def find_root(
     """
     if root is None:
         if "iroot" not in adata.uns:
-            clusters = listing(bare.obs["cluster"].cat.categories, most=40)
             msg = (
-                f"root=None, and adata.uns['iroot'] is not set. Give a cluster ({clusters}), a cell, a gene or a "
+                f"root=None, and adata.uns['iroot'] is not set. Give a cluster ({_clusters(bare)}), a cell, a gene or a "
                 "label of adata.obs as root."
             )
             raise ValueError(msg)
@@ -39,9 +47,13 @@ def find_root(
         if not 0 <= root < adata.n_obs:
             msg = f"root={root} is not the number of a cell; there are cells 0 to {adata.n_obs - 1}."
             raise KeyError(msg)
-        return _cell(adata, bare, adata.obs_names[int(root)])
+        return _cell(adata, where, int(root))
+    if isinstance(root, dict) and len(root) != 1:
+        msg = f"root={root!r} must name one thing, such as {{'cluster': '3'}}."
+        raise ValueError(msg)
     kind, name = next(iter(root.items())) if isinstance(root, dict) else (None, root)
-    found = _meanings(adata, bare, str(name), kind)
+    kind, name = ("cluster" if kind == key else kind), str(name)
+    found = _meanings(adata, bare, where, name, kind)
     if kind is not None:
         if kind not in found:
             there = f"; {name!r} is known as {listing(found)}" if found else ""
@@ -55,61 +67,73 @@ def find_root(
         options = ", ".join(f"{{{k!r}: {name!r}}}" for k in found)
         msg = f"root={root!r} is ambiguous; give one of {options}."
         raise ValueError(msg)
-    kind = next(iter(found))
+    kind, cells = next(iter(found.items()))
     if kind == "cell":
-        return _cell(adata, bare, str(name))
+        return _cell(adata, where, *np.flatnonzero(cells))
     if kind == "gene":
-        return _gene(adata, bare, str(name), layer)
-    here = bare.obs_names.isin(adata.obs_names[found[kind]])
+        return _gene(adata, bare, where, name, layer)
+    here = cells[where]
     if not here.any():
         msg = f"root={root!r}: none of its cells has a cluster."
         raise ValueError(msg)
-    return _middle(bare, here), f"{kind} {name}"
+    return _first(bare, here), f"{kind} {name}"
 
 
-def _meanings(adata: AnnData, bare: AnnData, name: str, kind: str | None) -> dict[str, np.ndarray]:
+def _meanings(adata: AnnData, bare: AnnData, where: np.ndarray, name: str, kind: str | None) -> dict[str, np.ndarray]:
     """What a name may stand for: of each the cells, as booleans."""
     found = {}
     if name in adata.obs_names:
         found["cell"] = np.asarray(adata.obs_names == name)
     if name in bare.obs["cluster"].cat.categories:
-        found["cluster"] = adata.obs_names.isin(bare.obs_names[(bare.obs["cluster"] == name).to_numpy()])
+        found["cluster"] = np.zeros(adata.n_obs, dtype=bool)
+        found["cluster"][where] = (bare.obs["cluster"] == name).to_numpy()
     if name in adata.var_names:
         found["gene"] = np.ones(adata.n_obs, dtype=bool)
     for column, values in adata.obs.items():
-        if isinstance(values.dtype, pd.CategoricalDtype) and name in {str(c) for c in values.cat.categories}:
-            cells = (values.astype(str) == name).to_numpy()
-            same = any(np.array_equal(cells, other) for other in found.values())
-            if cells.any() and (not same or column == kind):
-                found[str(column)] = cells
+        if column in OWN or pd.api.types.is_float_dtype(values.dtype) or values.nunique() > MOST_LABELS:
+            continue
+        cells = (values.astype(str) == name).to_numpy()
+        same = any(np.array_equal(cells, other) for other in found.values())
+        if cells.any() and (not same or column == kind):
+            found[str(column)] = cells
     return found
+
+
+def _clusters(bare: AnnData) -> str:
+    return listing(bare.obs["cluster"].cat.categories, most=40)
 
 
 def _known(adata: AnnData, bare: AnnData, kind: str) -> str:
     if kind in {"cell", "gene"}:
         names = adata.obs_names if kind == "cell" else adata.var_names
         return f"{kind.capitalize()}s are named like {listing(names[:3])}."
-    if kind in adata.obs:
+    if kind in adata.obs and kind not in OWN:
         return f"Labels there are: {listing(adata.obs[kind].astype(str).unique(), most=40)}."
-    return f"Clusters there are: {listing(bare.obs['cluster'].cat.categories, most=40)}."
+    return f"Clusters there are: {_clusters(bare)}."
 
 
-def _cell(adata: AnnData, bare: AnnData, name: str) -> tuple[int, str]:
-    if list(adata.obs_names).count(name) > 1:
-        msg = f"root={name!r} names several cells; give the cell's number, or call adata.obs_names_make_unique() first."
+def _cell(adata: AnnData, where: np.ndarray, *positions: int) -> tuple[int, str]:
+    name = adata.obs_names[positions[0]]
+    if len(positions) > 1:
+        msg = (
+            f"root={name!r} names {len(positions)} cells; give the number of one of them: {list(map(int, positions))}."
+        )
         raise ValueError(msg)
-    where = bare.obs_names.get_indexer([name])[0]
-    if where < 0:
+    at = np.flatnonzero(where == positions[0])
+    if not len(at):
         msg = f"root={name!r} has no cluster, so no time can start there."
         raise ValueError(msg)
-    return int(where), f"cell {name}"
+    return int(at[0]), f"cell {name}"
 
 
-def _gene(adata: AnnData, bare: AnnData, name: str, layer: str | None) -> tuple[int, str]:
+def _gene(adata: AnnData, bare: AnnData, where: np.ndarray, name: str, layer: str | None) -> tuple[int, str]:
     """The cell where a gene is highest, seen over its neighbours, in the cluster where it is highest on average."""
-    column = adata[bare.obs_names, name]
-    values = column.X if layer is None else column.layers[layer]
-    values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=float).ravel()
+    columns = np.flatnonzero(adata.var_names == name)
+    if len(columns) > 1:
+        msg = f"root={name!r} names {len(columns)} genes; call adata.var_names_make_unique() first."
+        raise ValueError(msg)
+    values = (adata.X if layer is None else adata.layers[layer])[:, columns]
+    values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=float).ravel()[where]
     if not values.any():
         msg = f"root={name!r}: this gene is zero in every cell; give another."
         raise ValueError(msg)
@@ -125,8 +149,17 @@ def _gene(adata: AnnData, bare: AnnData, name: str, layer: str | None) -> tuple[
     return int(np.where(codes == best[0], smooth, -np.inf).argmax()), f"gene {name}"
 
 
-def _middle(bare: AnnData, here: np.ndarray) -> int:
-    """The cell in the middle of a group: one at its edge would make half of the group go back in time."""
-    x = bare.obsm["X_diffmap"][:, 1:]
-    distance = ((x - x[here].mean(0)) ** 2).sum(1)
-    return int(np.where(here, distance, np.inf).argmin())
+def _first(bare: AnnData, here: np.ndarray) -> int:
+    """The cell of a group that is farthest from all others, in the coordinates of diffusion pseudotime.
+
+    From the middle of a group half of it would go back in time.
+    """
+    from scipy.spatial import cKDTree
+
+    values = np.asarray(bare.uns["diffmap_evals"], dtype=float)
+    slow = values < 0.9994  # as scanpy's pseudotime does: the first component, and those of islands, say nothing
+    x = bare.obsm["X_diffmap"][:, slow] * (values[slow] / (1 - values[slow]))
+    if here.all() or not slow.any():
+        return int(np.flatnonzero(here)[0])
+    distance, _ = cKDTree(x[~here]).query(x[here])
+    return int(np.flatnonzero(here)[distance.argmax()])

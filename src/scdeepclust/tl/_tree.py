@@ -1,0 +1,101 @@
+"""A tree over clusters, from the links between them and the time of their cells."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+
+
+def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Edges from parent to child, and the clusters with their time.
+
+    At a fork all clusters touch, so that confidence alone would join siblings; a child starts where its parent ends.
+    """
+    import scanpy as sc
+
+    sc.tl.dpt(bare, n_dcs=min(n_dcs, bare.obsm["X_diffmap"].shape[1]))
+    time = bare.obs["dpt_pseudotime"].replace([np.inf, -np.inf], np.nan)
+    bare.obs["dpt_pseudotime"] = time
+    names = list(bare.obs["cluster"].cat.categories)
+    codes = bare.obs["cluster"].cat.codes.to_numpy()
+    confidence = bare.uns["paga"]["connectivities"].toarray()
+    confidence = np.maximum(confidence, confidence.T)
+    handed_on = _handed_on(bare.obsp["connectivities"], codes, time.to_numpy(), len(names))
+    median = time.groupby(bare.obs["cluster"], observed=False).median().to_numpy()
+    first = codes[bare.uns["iroot"]]
+    order = [first, *(c for c in np.argsort(median, kind="stable") if c != first and np.isfinite(median[c]))]
+    edges = []
+    linked = {first}
+    for child in order[1:]:
+        earlier = [p for p in order[: order.index(child)] if p in linked and confidence[p, child] >= min_confidence]
+        if earlier:
+            parent = max(earlier, key=lambda p: (confidence[p, child] * handed_on[p, child], confidence[p, child]))
+            edges.append((names[parent], names[child], float(confidence[parent, child])))
+            linked.add(child)
+    tree = pd.DataFrame(edges, columns=["parent", "child", "confidence"])
+    reachable = np.isin(np.arange(len(names)), list(linked))
+    bare.obs.loc[~reachable[codes], "dpt_pseudotime"] = np.nan
+    parents = dict(zip(tree["child"], tree["parent"], strict=True))
+    clusters = pd.DataFrame(
+        {
+            "n_cells": np.bincount(codes, minlength=len(names)),
+            "pseudotime": np.where(reachable, median, np.nan),
+            "parent": [parents.get(name, "") for name in names],
+            "reachable": reachable,
+        },
+        index=pd.Index(names, name="cluster"),
+    )
+    if n_unreachable := int(bare.obs["dpt_pseudotime"].isna().sum()):
+        logger.warning(
+            "%d of %d cells cannot be reached from the root (clusters %s); their pseudotime is NaN. A lower "
+            "min_confidence, or more neighbours, links more.",
+            n_unreachable,
+            bare.n_obs,
+            ", ".join(n for n, r in zip(names, reachable, strict=True) if not r) or "in part",
+        )
+    return tree, clusters
+
+
+def _handed_on(graph: object, codes: np.ndarray, time: np.ndarray, n: int) -> np.ndarray:
+    """Clusters x clusters: how late in the one, and how early in the other, cells are that are neighbours."""
+    rank = pd.Series(time).groupby(codes).rank(pct=True).fillna(0.5).to_numpy()
+    links = graph.tocoo()
+    i, j = links.coords if hasattr(links, "coords") else (links.row, links.col)
+    between = codes[i] != codes[j]
+    i, j = i[between], j[between]
+    pair = codes[i].astype(np.int64) * n + codes[j]
+    total = np.bincount(pair, rank[i] * (1 - rank[j]), minlength=n * n)
+    return (total / np.maximum(np.bincount(pair, minlength=n * n), 1)).reshape(n, n)
+
+
+def branches_of(tree: pd.DataFrame, clusters: pd.DataFrame) -> dict[str, list[str]]:
+    """Clusters from the root to each tip."""
+    parents = dict(zip(tree["child"], tree["parent"], strict=True))
+    tips = [c for c in clusters.index[clusters["reachable"]] if c not in set(tree["parent"])]
+    found = {}
+    for tip in tips:
+        path = [tip]
+        while path[-1] in parents:
+            path.append(parents[path[-1]])
+        found[tip] = path[::-1]
+    return found
+
+
+def segments_of(tree: pd.DataFrame, clusters: pd.DataFrame) -> dict[str, str]:
+    """For each cluster, the last cluster of its stretch between two forks."""
+    children = tree.groupby("parent")["child"].apply(list).to_dict()
+    found = {}
+    for name in clusters.index[clusters["reachable"]]:
+        last = name
+        while len(children.get(last, [])) == 1:
+            last = children[last][0]
+        found[name] = last
+    return found

@@ -1,0 +1,624 @@
+"""Lineages on simulated trees whose segments, order and first cell are known."""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+from itertools import pairwise
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy
+import torch
+from scipy.stats import spearmanr
+
+import scdeepclust as sdc
+
+KEYS = {
+    "obs": ["lineage_pseudotime", "lineage_segment"],
+    "obsm": ["lineage_branches", "X_lineage", "X_lineage_diffmap"],
+    "uns": ["lineage"],
+}
+
+
+def simulated(n_obs=150, n_vars=60, *, n_branches=2, seed=0):
+    """Counts of a tree, with principal components; columns of labels beside its segments."""
+    adata = sdc.datasets.simulate_lineage(
+        n_obs, n_vars, n_branches=n_branches, separation=2, mean_depth=5000, random_state=seed
+    )
+    x = adata.X.toarray()
+    x = np.log1p(x / x.sum(1, keepdims=True) * 5000)
+    u, s, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    adata.obsm["X_pca"] = (u * s)[:, :10]
+    day = (adata.obs["pseudotime"] * 4).astype(int)
+    adata.obs["day"] = pd.Categorical(day)
+    adata.obs["stage"] = pd.Categorical(day.map(lambda d: "early" if d == 0 else "late"))
+    return adata
+
+
+def order(adata, key="cell_type", **arguments):
+    return sdc.tl.lineage(adata, key, **{"use_rep": "X_pca", "fates": None, "copy": True} | arguments)
+
+
+def edges(adata):
+    return adata.uns["lineage"]["tree"][["parent", "child"]].to_numpy()
+
+
+def rho(adata):
+    """Spearman correlation with the truth, over the cells that were reached."""
+    time = adata.obs["lineage_pseudotime"]
+    return spearmanr(time[time.notna()], adata.obs["pseudotime"][time.notna()]).statistic
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hasty_umap():
+    """A UMAP of few rounds: what it looks like is no matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanpy.tl, "umap", functools.partial(scanpy.tl.umap, maxiter=5))
+        yield
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """A tree of three segments; not to be changed."""
+    return simulated()
+
+
+@pytest.fixture
+def tree(plain):
+    """The same, to be changed at will."""
+    return plain.copy()
+
+
+@pytest.fixture(scope="module")
+def forked():
+    """A lineage with several forks, from its first cell; not to be changed."""
+    return order(simulated(300, n_branches=4))
+
+
+@pytest.fixture
+def islands(tree):
+    """Segment S2 moved far away from the others."""
+    tree.obsm["X_pca"][(tree.obs["cell_type"] == "S2").to_numpy(), 0] += 1e3
+    return tree
+
+
+# ---------------------------------------------------------------------------------------------------- what is found
+
+
+@pytest.fixture(scope="module")
+def known():
+    """Trees of five segments, ordered from a root."""
+
+    @functools.cache
+    def found(seed, root=None):
+        return order(simulated(400, 300, n_branches=3, seed=seed), root=root)
+
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cells_are_in_their_true_order_from_the_first_cell(known, seed):
+    assert rho(known(seed)) > 0.8
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("n_branches", [2, 3])
+def test_cells_are_in_their_true_order_from_the_first_cluster(seed, n_branches):
+    assert rho(order(simulated(300, 100, n_branches=n_branches, seed=seed), root={"cluster": "S0"})) > 0.8
+
+
+def test_most_edges_are_those_of_the_true_tree(known):
+    recall = [
+        sdc.metrics.edge_agreement(edges(found), found.uns["lineage_edges"])["recall"] for found in map(known, range(3))
+    ]
+    assert np.mean(recall) >= 0.8
+
+
+def test_edges_lead_away_from_the_root(known):
+    found = known(0).uns["lineage"]
+    time = known(0).obs.groupby("cell_type", observed=True)["lineage_pseudotime"].median()
+    assert found["root"]["cluster"] == "S0"
+    assert found["clusters"].loc["S0", "parent"] == ""
+    for parent, child in edges(known(0)):
+        assert found["clusters"].loc[child, "parent"] == parent
+        assert time[parent] < time[child]
+    np.testing.assert_array_equal(found["clusters"]["pseudotime"], time[found["clusters"].index])
+    assert found["clusters"]["n_cells"].to_dict() == known(0).obs["cell_type"].value_counts().to_dict()
+
+
+def test_a_cluster_in_the_middle_can_be_the_root(known):
+    found = known(0, "S1")
+    parents = [parent for parent, _ in edges(found)]
+    assert len(edges(found)) == 4
+    assert parents[0] == "S1"
+    assert parents.count("S1") > 1
+
+
+# -------------------------------------------------------------------------------------------------------------- roots
+
+
+@pytest.mark.parametrize("root", ["cell7", {"cell": "cell7"}, 7, np.int64(7)], ids=repr)
+def test_a_root_that_is_a_cell(plain, root):
+    found = order(plain, root=root)
+    assert found.uns["lineage"]["root"]["cell"] == "cell7"
+    assert found.uns["lineage"]["root"]["cluster"] == plain.obs["cell_type"].iloc[7]
+    assert found.obs["lineage_pseudotime"].iloc[7] == 0
+    assert (found.obs["lineage_pseudotime"].drop("cell7") > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("root", "column", "label"),
+    [
+        ("S1", "cell_type", "S1"),
+        ({"cluster": "S1"}, "cell_type", "S1"),
+        ({"cell_type": "S1"}, "cell_type", "S1"),
+        ("early", "stage", "early"),
+        ({"stage": "early"}, "stage", "early"),
+        ("0", "day", 0),
+        ({"day": 0}, "day", 0),
+    ],
+    ids=str,
+)
+def test_a_root_that_is_a_group_of_cells(plain, root, column, label):
+    found = order(plain, root=root)
+    cell = found.uns["lineage"]["root"]["cell"]
+    assert plain.obs.loc[cell, column] == label
+    assert found.obs.loc[cell, "lineage_pseudotime"] == 0
+    assert str(label) in found.uns["lineage"]["root"]["found_by"]
+
+
+@pytest.mark.parametrize("layer", [None, "scaled"])
+def test_a_root_that_is_a_gene_lies_where_the_gene_is_highest(tree, layer):
+    x = tree.X.toarray()
+    tree.layers["scaled"] = x.copy()
+    x[:, 3] = np.where(tree.obs["cell_type"] == "S2", 9, 1)
+    tree.layers["scaled"][:, 3] = np.where(tree.obs["cell_type"] == "S1", 9, 1)
+    tree.X = x
+    for root in ("gene3", {"gene": "gene3"}):
+        assert order(tree, root=root, layer=layer).uns["lineage"]["root"]["cluster"] == ("S1" if layer else "S2")
+
+
+def test_a_root_in_uns_serves_where_none_is_given(plain, tree):
+    assert order(plain).uns["lineage"]["root"]["cell"] == plain.obs["pseudotime"].idxmin()
+    del tree.uns["iroot"]
+    with pytest.raises(ValueError, match=r"iroot.*'S0', 'S1', 'S2'"):
+        order(tree)
+
+
+def test_a_name_of_several_things_is_refused_and_what_it_may_be_is_listed(tree):
+    tree.obs_names = [str(i) for i in range(tree.n_obs)]
+    tree.obs["k"] = tree.obs["cell_type"].cat.rename_categories(["0", "1", "2"])
+    tree.var_names = ["1", *tree.var_names[1:]]
+    with pytest.raises(ValueError, match=r"ambiguous.*\{'cell': '0'\}.*\{'cluster': '0'\}.*\{'day': '0'\}"):
+        order(tree, "k", root="0")
+    with pytest.raises(ValueError, match=r"ambiguous.*\{'cell': '1'\}.*\{'cluster': '1'\}.*\{'gene': '1'\}"):
+        order(tree, "k", root="1")
+    assert order(tree, "k", root={"cell": "1"}).uns["lineage"]["root"]["cell"] == "1"
+    assert order(tree, "k", root={"cluster": "1"}).uns["lineage"]["root"]["cluster"] == "1"
+
+
+def test_a_second_name_of_the_same_cells_is_not_ambiguous(tree):
+    tree.obs["other"] = tree.obs["cell_type"].copy()
+    tree.obs["shifted"] = pd.Categorical(np.roll(tree.obs["cell_type"], 1))
+    with pytest.raises(ValueError, match=r"ambiguous.*\{'cluster': 'S0'\}, \{'shifted': 'S0'\}\."):
+        order(tree, root="S0")
+    del tree.obs["shifted"]
+    assert order(tree, root="S0").uns["lineage"]["root"]["cluster"] == "S0"
+
+
+def test_a_column_called_cluster_does_not_hide_the_clusters(tree):
+    tree.obs["k"] = tree.obs["cell_type"].cat.rename_categories(["0", "1", "2"])
+    tree.obs["cluster"] = tree.obs["cell_type"].cat.rename_categories(["2", "1", "0"])
+    assert order(tree, "k", root={"cluster": "0"}).uns["lineage"]["root"]["cluster"] == "0"
+    tree.obs = tree.obs.drop(columns="day")
+    assert order(tree, "k", root="0").uns["lineage"]["root"]["cluster"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("root", "error", "words"),
+    [
+        ("nobody", KeyError, "nobody.*'S0', 'S1', 'S2'"),
+        ({"cluster": "nobody"}, KeyError, "no cluster 'nobody'.*'S0', 'S1', 'S2'"),
+        ({"stage": "late-ish"}, KeyError, "no stage 'late-ish'. Labels there are: "),
+        ({"gene": "S0"}, KeyError, "no gene 'S0'.*known as 'cluster'.*'gene0'"),
+        ({"cell": "S0"}, KeyError, "no cell 'S0'.*'cell0'"),
+        ({"colour": "S0"}, KeyError, "no colour 'S0'"),
+        (150, KeyError, "root=150.*0 to 149"),
+        (-1, KeyError, "root=-1.*0 to 149"),
+        (True, KeyError, "True"),
+        ({}, ValueError, "root"),
+        ({"cell": "cell1", "cluster": "S0"}, ValueError, "root"),
+    ],
+    ids=str,
+)
+def test_unknown_roots_are_named_and_what_there_is_listed(plain, root, error, words):
+    with pytest.raises(error, match=words):
+        order(plain, root=root)
+
+
+def test_a_root_needs_a_cluster(tree):
+    tree.obs["cell_type"] = tree.obs["cell_type"].where(tree.obs["stage"] != "early")
+    early = tree.obs_names[tree.obs["stage"] == "early"]
+    with pytest.raises(ValueError, match=f"{early[0]}.*no cluster"):
+        order(tree, root=str(early[0]))
+    with pytest.raises(ValueError, match="no cluster"):
+        order(tree)  # the first cell in time is one of these
+    with pytest.raises(ValueError, match="none of its cells has a cluster"):
+        order(tree, root="early")
+
+
+def test_a_gene_that_points_nowhere_is_refused(tree):
+    x = tree.X.toarray()
+    x[:, 0], x[:, 1] = 0, 2
+    tree.X = x
+    with pytest.raises(ValueError, match=r"gene0.*zero in every cell"):
+        order(tree, root="gene0")
+    with pytest.raises(ValueError, match=r"gene1.*equally high in clusters 'S0', 'S1', 'S2'"):
+        order(tree, root="gene1")
+    with pytest.raises(KeyError, match="missing"):
+        order(tree, root="gene2", layer="missing")
+
+
+@pytest.mark.filterwarnings("ignore:(Observation|Variable) names are not unique")
+def test_cells_and_genes_of_equal_names(tree):
+    expected = order(tree, root=0).obs["lineage_pseudotime"].to_numpy()
+    names = list(tree.obs_names)
+    tree.obs_names = [*names[:5], names[6], *names[6:]]
+    with pytest.raises(ValueError, match="'cell6' names 2 cells; give the number of one of them"):
+        order(tree, root="cell6")
+    np.testing.assert_array_equal(order(tree, root=0).obs["lineage_pseudotime"], expected)
+    tree.obs_names, tree.var_names = names, ["gene1", *tree.var_names[1:]]
+    with pytest.raises(ValueError, match="gene1"):
+        order(tree, root="gene1")
+
+
+# ------------------------------------------------------------------------------------------- what cannot be reached
+
+
+def test_an_island_has_no_time(islands, caplog):
+    found = order(islands)
+    away = (islands.obs["cell_type"] == "S2").to_numpy()
+    np.testing.assert_array_equal(found.obs["lineage_pseudotime"].isna(), away)
+    np.testing.assert_array_equal(found.obs["lineage_segment"].isna(), away)
+    np.testing.assert_array_equal(found.obsm["lineage_branches"].isna().all(axis=1), away)
+    assert np.isfinite(found.obsm["X_lineage"]).all()
+    record = found.uns["lineage"]
+    assert record["n_unreachable"] == away.sum()
+    assert record["clusters"]["reachable"].to_dict() == {"S0": True, "S1": True, "S2": False}
+    assert edges(found).tolist() == [["S0", "S1"]]
+    assert list(record["branches"]) == ["S1"]
+    assert rho(found) > 0.8
+    [said] = [r for r in caplog.records if r.name.startswith("scdeepclust")]
+    assert said.levelname == "WARNING"
+    assert f"{away.sum()} of 150 cells cannot be reached from the root (clusters S2)" in said.getMessage()
+
+
+def test_nothing_is_said_where_all_are_reached(plain, caplog):
+    assert order(plain).uns["lineage"]["n_unreachable"] == 0
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_a_part_of_a_cluster_that_is_an_island_has_no_time(tree, caplog):
+    away = (tree.obs["cell_type"] == "S2").to_numpy() & (np.arange(150) % 2 == 0)
+    tree.obsm["X_pca"][away, 0] += 1e3
+    found = order(tree)
+    np.testing.assert_array_equal(found.obs["lineage_pseudotime"].isna(), away)
+    np.testing.assert_array_equal(found.obsm["lineage_branches"].isna().all(axis=1), away)
+    assert found.uns["lineage"]["n_unreachable"] == away.sum()
+    assert found.uns["lineage"]["clusters"]["reachable"].all()
+    assert f"{away.sum()} of 150 cells" in caplog.text
+
+
+def test_weak_edges_are_cut(known, caplog):
+    record = known(0).uns["lineage"]
+    strongest = pd.Series(record["connectivities"].max(0), index=record["clusters"].index).drop("S0")
+    lost, threshold = strongest.idxmin(), strongest.min() + 1e-6
+    found = order(known(0), min_confidence=threshold).uns["lineage"]
+    assert (found["tree"]["confidence"] >= threshold).all()
+    assert not found["clusters"].loc[lost, "reachable"]
+    assert found["n_unreachable"] >= found["clusters"].loc[lost, "n_cells"]
+    np.testing.assert_array_equal(found["connectivities"], record["connectivities"])
+    assert lost in caplog.text
+
+
+def test_no_edge_at_all_leaves_the_cluster_of_the_root(plain, tmp_path):
+    found = order(plain, min_confidence=1.1)
+    assert len(edges(found)) == 0
+    assert {k: list(v) for k, v in found.uns["lineage"]["branches"].items()} == {"S0": ["S0"]}
+    np.testing.assert_array_equal(found.obs["lineage_pseudotime"].notna(), plain.obs["cell_type"] == "S0")
+    found.write_h5ad(tmp_path / "a.h5ad")
+    assert list(ad.read_h5ad(tmp_path / "a.h5ad").uns["lineage"]["tree"].columns) == ["parent", "child", "confidence"]
+
+
+# -------------------------------------------------------------------------------------------------- what goes along
+
+
+def test_branches_lead_from_the_root_to_every_tip(forked):
+    record = forked.uns["lineage"]
+    parents, children = (set(edges(forked)[:, i]) for i in range(2))
+    assert len(record["branches"]) > 1
+    assert set(record["branches"]) == children - parents
+    assert set().union(*record["branches"].values()) == {*parents, *children}
+    for tip, members in record["branches"].items():
+        assert (members[0], members[-1]) == (record["root"]["cluster"], tip)
+        assert set(pairwise(members)) <= set(map(tuple, edges(forked)))
+
+
+def test_time_along_each_branch_runs_from_0_to_1(forked):
+    branches = forked.obsm["lineage_branches"]
+    assert list(branches.columns) == list(forked.uns["lineage"]["branches"])
+    for tip, members in forked.uns["lineage"]["branches"].items():
+        on = forked.obs["cell_type"].isin(members)
+        np.testing.assert_array_equal(branches[tip].notna(), on)
+        assert branches[tip].min() == 0
+        assert branches[tip].max() == 1
+        along, time = branches[tip][on], forked.obs["lineage_pseudotime"][on]
+        assert np.corrcoef(along, time)[0, 1] == pytest.approx(1)
+        assert along.idxmin() == forked.uns["lineage"]["root"]["cell"]
+
+
+def test_cells_share_a_segment_where_they_share_all_branches(forked):
+    on = forked.obsm["lineage_branches"].notna()
+    table = pd.DataFrame({"on": on.apply(tuple, axis=1), "segment": forked.obs["lineage_segment"].astype(str)})
+    assert table["segment"].nunique() == table["on"].nunique() == len(table.drop_duplicates())
+    for segment in table["segment"].unique():
+        members = set(forked.obs["cell_type"][table["segment"] == segment])
+        last = [m for m in members if not any(p == m and c in members for p, c in edges(forked))]
+        assert last == [segment]
+
+
+def test_branches_serve_to_measure_agreement_with_the_truth(forked):
+    branches, time = forked.obsm["lineage_branches"], forked.obs["lineage_pseudotime"]
+    found = sdc.metrics.pseudotime_agreement(time, forked.obs["pseudotime"], branches)
+    assert found == sdc.metrics.pseudotime_agreement(time, forked.obs["pseudotime"], branches.notna())
+    assert list(found["spearman"]) == list(branches.columns)
+    assert found["score"] > 0.8
+
+
+def test_pseudotime_is_between_0_and_1(forked):
+    time = forked.obs["lineage_pseudotime"]
+    assert time.min() == 0
+    assert time.max() == 1
+    assert forked.uns["lineage"]["connectivities"].shape == (7, 7)
+
+
+# --------------------------------------------------------------------------------------------------------- the input
+
+
+def test_a_single_cluster_is_no_lineage(tree):
+    tree.obs["k"], tree.obs["none"] = "a", pd.Categorical([None] * 150)
+    with pytest.raises(ValueError, match="key='k' has 1 cluster"):
+        order(tree, "k")
+    with pytest.raises(ValueError, match="key='none' has 0 cluster"):
+        order(tree, "none")
+
+
+@pytest.mark.parametrize("root", ["lone", "rest"])
+def test_a_cluster_of_one_cell(tree, root):
+    tree.obs["k"] = ["lone", *["rest"] * 80, *["others"] * 69]
+    found = order(tree, "k", root=root)
+    assert found.uns["lineage"]["clusters"].loc["lone", "n_cells"] == 1
+    assert found.obs["lineage_pseudotime"].notna().all()
+    assert len(edges(found)) == 2
+
+
+def test_every_kind_of_cluster_labels(tree, plain):
+    expected = order(plain).obs["lineage_pseudotime"]
+    codes = tree.obs["cell_type"].cat.codes
+    for labels in (codes, codes.astype(float), codes == 0):
+        tree.obs["k"] = labels
+        found = order(tree, "k")
+        np.testing.assert_array_equal(found.obs["lineage_pseudotime"], expected)
+        assert set(found.uns["lineage"]["clusters"].index) == {str(label) for label in labels}
+
+
+def test_cells_without_a_cluster_get_nothing_and_change_nothing(tree, same):
+    without = np.arange(150) % 5 == 0
+    tree.uns["iroot"] = 1
+    tree.obs["cell_type"] = tree.obs["cell_type"].where(~without)
+    tree.obsm["X_pca"][without] = np.nan
+    found = order(tree)
+    for values in (found.obs["lineage_pseudotime"], found.obs["lineage_segment"]):
+        np.testing.assert_array_equal(values.isna(), without)
+    for key in KEYS["obsm"]:
+        np.testing.assert_array_equal(np.isnan(np.asarray(found.obsm[key])).all(1), without)
+    assert found.uns["lineage"]["n_unreachable"] == 0
+    some = order(tree[~without].copy(), root="cell1")
+    np.testing.assert_array_equal(found.obs["lineage_pseudotime"][~without], some.obs["lineage_pseudotime"])
+    same(some.uns["lineage"]["branches"], found.uns["lineage"]["branches"])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_embedding_that_is_not_finite_is_refused(tree, bad):
+    tree.obsm["X_pca"][[3, 9], 1] = bad
+    with pytest.raises(ValueError, match=r"use_rep='X_pca'.*not finite, in 2 cells"):
+        order(tree)
+
+
+def test_a_data_frame_serves_as_embedding(tree, plain, same):
+    tree.obsm["X_pca"] = pd.DataFrame(tree.obsm["X_pca"], index=tree.obs_names)
+    same(order(tree).obs, order(plain).obs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"key": "leiden"}, KeyError, "key='leiden' is not in adata.obs; there are: 'cell_type'"),
+        ({"use_rep": "X_scvi"}, KeyError, "use_rep='X_scvi' is not in adata.obsm; there are: 'X_pca'"),
+        ({"use_rep": None}, KeyError, "use_rep='X_cell_type' is not in adata.obsm"),
+        ({"key_added": "a/b"}, ValueError, "key_added='a/b'"),
+        ({"key_added": ""}, ValueError, "key_added=''"),
+        ({"n_neighbors": 0}, ValueError, "n_neighbors"),
+        ({"n_neighbors": 1}, ValueError, "n_neighbors"),
+        ({"n_dcs": 0}, ValueError, "n_dcs"),
+        ({"n_dcs": 1}, ValueError, "n_dcs"),
+        ({"fates": "palentir"}, ValueError, "fates"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_named(plain, arguments, error, words):
+    with pytest.raises(error, match=words):
+        order(plain, **arguments)
+
+
+def test_what_is_no_anndata_is_refused(plain):
+    with pytest.raises(TypeError, match="must be an AnnData"):
+        sdc.tl.lineage(plain.obsm["X_pca"])
+
+
+def test_the_embedding_before_clustering_is_taken_where_it_was_kept(tree):
+    tree.obsm["X_cell_type"] = tree.obsm["X_pca"] * np.linspace(0, 2, 10)
+    taken = order(tree, use_rep=None)
+    assert taken.uns["lineage"]["params"]["use_rep"] == "X_cell_type"
+    tree.obsm["X_cell_type_before"] = tree.obsm["X_pca"]
+    expected = order(tree)
+    for use_rep, there in ((None, "X_cell_type_before"), ("X_cell_type_before",) * 2, ("X_cell_type",) * 2):
+        found = order(tree, use_rep=use_rep)
+        assert found.uns["lineage"]["params"]["use_rep"] == there
+        other = taken if there == "X_cell_type" else expected
+        np.testing.assert_array_equal(found.obs["lineage_pseudotime"], other.obs["lineage_pseudotime"])
+    with pytest.raises(KeyError, match=r"use_rep='X_scvi' is not in adata.obsm"):
+        order(tree, use_rep="X_scvi")
+
+
+def test_a_lineage_of_deep_clusters(tree, few):
+    sdc.tl.deepclust(tree, few("idec"), progress=False)
+    assert sdc.tl.lineage(tree, root={"cell_type": "S0"}, fates=None) is None
+    assert tree.uns["lineage"]["params"]["use_rep"] == "X_deepclust_before"
+    assert set(tree.uns["lineage"]["clusters"].index) == set(tree.obs["deepclust"].cat.categories)
+
+
+# -------------------------------------------------------------------------------------------------------- the result
+
+
+def test_only_the_documented_keys_are_written(tree, same):
+    tree.uns["paga"], tree.obsm["X_umap"] = {"mine": 1}, np.ones((150, 2))
+    tree.obs["dpt_pseudotime"], tree.obsp["connectivities"] = 1.0, tree.X @ tree.X.T
+    before = tree.copy()
+    assert sdc.tl.lineage(tree, "cell_type", use_rep="X_pca", fates=None) is None
+    assert tree.obs["lineage_pseudotime"].dtype.kind == "f"
+    assert isinstance(tree.obs["lineage_segment"].dtype, pd.CategoricalDtype)
+    assert tree.obsm["X_lineage"].shape == (150, 2)
+    assert tree.obsm["X_lineage_diffmap"].shape[1] == 11
+    assert set(tree.uns["lineage"]) == {
+        *("root", "tree", "clusters", "branches", "connectivities", "n_unreachable", "params")
+    }
+    for part, keys in KEYS.items():
+        for key in keys:
+            del getattr(tree, part)[key]
+    same(tree, before)
+
+
+def test_key_added_names_the_keys_and_nothing_else(plain, same):
+    usual, mine = order(plain), order(plain, key_added="mine")
+    for part, keys in KEYS.items():
+        for key in keys:
+            assert key not in getattr(mine, part)
+            moved = getattr(mine, part)[key.replace("lineage", "mine")]
+            same(*(v.to_frame("v") if part == "obs" else v for v in (moved, getattr(usual, part)[key])))
+
+
+def test_copy_leaves_the_original(tree, plain, same):
+    assert isinstance(order(tree), ad.AnnData)
+    same(tree, plain)
+
+
+def test_same_seed_same_bits(plain, same):
+    same(order(plain, random_state=3), order(plain, random_state=3))
+    one, other = (order(plain, random_state=np.random.default_rng(5)) for _ in range(2))
+    same(one, other)
+
+
+def test_global_random_states_and_threads_are_untouched(plain):
+    def states():
+        numpy = [str(s) for s in np.random.get_state()]  # noqa: NPY002
+        return random.getstate(), numpy, torch.get_rng_state().tolist(), torch.get_num_threads()
+
+    before = states()
+    order(plain)
+    assert states() == before
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_results_survive_writing(islands, form, tmp_path):
+    adata, path = order(islands), tmp_path / f"a.{form}"
+    getattr(adata, f"write_{form}")(path)
+    back = getattr(ad, f"read_{form}")(path)
+    for key in KEYS["obs"]:
+        np.testing.assert_array_equal(back.obs[key].isna(), adata.obs[key].isna())
+        assert (back.obs[key].dropna() == adata.obs[key].dropna()).all()
+    for key in KEYS["obsm"]:
+        np.testing.assert_array_equal(np.asarray(back.obsm[key]), np.asarray(adata.obsm[key]))
+    old, new = adata.uns["lineage"], back.uns["lineage"]
+    assert set(new) == set(old)
+    assert new["root"] == old["root"]
+    assert new["params"] == old["params"]
+    assert new["n_unreachable"] == old["n_unreachable"]
+    np.testing.assert_array_equal(new["connectivities"], old["connectivities"])
+    for table in ("tree", "clusters"):
+        pd.testing.assert_frame_equal(
+            new[table].reset_index(drop=True),
+            old[table].reset_index(drop=True),
+            check_exact=True,
+            check_dtype=False,
+        )
+    assert {k: list(v) for k, v in new["branches"].items()} == {k: list(v) for k, v in old["branches"].items()}
+
+
+def test_clusters_with_a_slash_in_their_name_survive_writing(tree, tmp_path):
+    # as published of PBMC: "CD4+/CD25 T Reg"
+    tree.obs["k"] = tree.obs["cell_type"].cat.rename_categories({"S1": "CD4+/CD25", "S2": "CD8+/CD45RA+"})
+    found = order(tree, "k")
+    found.write_h5ad(tmp_path / "a.h5ad")
+    back = ad.read_h5ad(tmp_path / "a.h5ad")
+    written, read = (a.uns["lineage"]["branches"] for a in (found, back))
+    assert {k: list(v) for k, v in read.items()} == {k: list(v) for k, v in written.items()}
+    np.testing.assert_array_equal(back.obsm["lineage_branches"], found.obsm["lineage_branches"])
+
+
+# ------------------------------------------------------------------------------------------------------------- fates
+
+
+def test_fates_need_palantir(plain, monkeypatch):
+    monkeypatch.setitem(sys.modules, "palantir", None)
+    with pytest.raises(ImportError, match=r"fates='palantir' needs palantir.*fates=None"):
+        order(plain, fates="palantir")
+    assert "lineage_fates" not in order(plain, fates="auto").obsm
+
+
+@pytest.fixture
+def palantir():
+    return pytest.importorskip("palantir", exc_type=ImportError)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_fates_are_probabilities_of_the_tips(palantir, forked, same):
+    found = order(forked, fates="palantir")
+    fates = found.obsm["lineage_fates"]
+    assert list(fates.index) == list(forked.obs_names)
+    assert set(fates.columns) == set(forked.uns["lineage"]["branches"])
+    np.testing.assert_allclose(fates.sum(axis=1), 1, atol=0.05)  # palantir drops probabilities below 0.01
+    assert (fates >= 0).all(axis=None)
+    for tip in fates:
+        cells = forked.obs["cell_type"] == tip
+        assert fates[cells].mean().idxmax() == tip
+        assert fates[tip][cells].mean() > fates[tip][~cells].mean()
+    same(order(forked, fates="auto").obsm["lineage_fates"], fates)
+    assert "lineage_fates" not in order(forked, fates=None).obsm
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_cells_that_cannot_be_reached_have_no_fates(palantir, islands):
+    found = order(islands, fates="palantir")
+    away = (islands.obs["cell_type"] == "S2").to_numpy()
+    np.testing.assert_array_equal(found.obsm["lineage_fates"].isna().all(axis=1), away)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("n_obs", "n_dcs"), [(25, 10), (150, 2)], ids=["few cells", "few components"])
+def test_an_installed_palantir_does_no_harm(palantir, plain, n_obs, n_dcs):
+    assert order(plain[:n_obs].copy(), root=0, n_dcs=n_dcs, fates="auto").obs["lineage_pseudotime"].notna().all()
