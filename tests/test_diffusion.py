@@ -37,7 +37,7 @@ def values(rng, n, g, density=0.5):
     return sparse.csr_array((rng.random((n, g)) < density) * rng.exponential(size=(n, g)), dtype=np.float32)
 
 
-def slow_kernel(indices, weights, n, self_loops=False, rows=None):
+def slow_kernel(indices, weights, n, *, self_loops=False, rows=None):
     """Rows of a dense matrix, by loops; -1 is no neighbour."""
     rows = range(n) if rows is None else rows
     found = np.zeros((len(rows), n))
@@ -106,9 +106,7 @@ def test_a_kernel_is_its_formula(weights, self_loops):
     np.testing.assert_allclose(found.toarray(), slow, rtol=1e-4, atol=1e-7)
 
 
-@given(
-    st.integers(0, 1000), st.integers(2, 25), st.integers(1, 12), st.sampled_from(diffusion.WEIGHTS), st.booleans()
-)
+@given(st.integers(0, 1000), st.integers(2, 25), st.integers(1, 12), st.sampled_from(diffusion.WEIGHTS), st.booleans())
 def test_rows_of_a_kernel_sum_to_one(seed, n, k, weights, self_loops):
     rng = np.random.default_rng(seed)
     indices, distances = diffusion.neighbors(rng.normal(size=(n, 2)), k)
@@ -195,12 +193,12 @@ def test_columns_at_a_time_are_all_columns(n_genes, n_steps):
 # --------------------------------------------------------------------------------------------------------------- losses
 
 
-def assert_losses_of_each(indices, weights, source, target, rows, self_loops):
+def assert_losses_of_each(indices, weights, source, target, *, rows=None, self_loops=False):
     found = diffusion.loss_of_each(indices, weights, source, target, rows=rows, self_loops=self_loops)
     a, b = source.toarray().astype(float), target.toarray().astype(float)
     assert found.shape == indices.shape
     for k in range(1, indices.shape[1] + 1):
-        matrix = slow_kernel(indices[:, :k], weights[:, :k].astype(float), len(a), self_loops, rows)
+        matrix = slow_kernel(indices[:, :k], weights[:, :k].astype(float), len(a), self_loops=self_loops, rows=rows)
         np.testing.assert_allclose(found[:, k - 1], slow_loss(matrix, a, b, rows), rtol=1e-5, atol=1e-6)
 
 
@@ -223,14 +221,16 @@ def test_the_loss_of_every_number_of_neighbours_is_dense_algebra(
     indices, distances = diffusion.neighbors(rng.normal(size=(n, 3)), k, rows=rows)
     indices = np.where(rng.random(indices.shape) < missing, -1, indices)
     source, target = values(rng, n, g, density), values(rng, n, g, 0.5)
-    assert_losses_of_each(indices, diffusion.affinities(distances, weights), source, target, rows, self_loops)
+    assert_losses_of_each(
+        indices, diffusion.affinities(distances, weights), source, target, rows=rows, self_loops=self_loops
+    )
 
 
 @given(st.integers(0, 1000), st.integers(2, 20), st.integers(1, 8))
 def test_weights_need_not_fall(seed, n, k):
     rng = np.random.default_rng(seed)
     indices = rng.integers(n, size=(n, k))  # neighbours may even come twice
-    assert_losses_of_each(indices, rng.exponential(size=(n, k)) + 0.1, values(rng, n, 9), values(rng, n, 9), None, False)
+    assert_losses_of_each(indices, rng.exponential(size=(n, k)) + 0.1, values(rng, n, 9), values(rng, n, 9))
 
 
 @pytest.mark.parametrize("self_loops", [False, True])
@@ -241,7 +241,7 @@ def test_losses_of_real_values_are_dense_algebra(weights, self_loops):
     first = np.random.default_rng(0).random(adata.n_vars) < 0.5
     indices, distances = diffusion.neighbors(x[:, first].toarray(), 20)
     affinities = diffusion.affinities(distances, weights)
-    assert_losses_of_each(indices, affinities, x[:, ~first], x[:, ~first], None, self_loops)
+    assert_losses_of_each(indices, affinities, x[:, ~first], x[:, ~first], self_loops=self_loops)
 
 
 @files
@@ -252,7 +252,7 @@ def test_losses_of_real_halves_of_counts_are_dense_algebra():
     indices, distances = diffusion.neighbors(np.sqrt(first.toarray()), 15)
     rows = np.arange(0, 200, 7)
     affinities = diffusion.affinities(distances, "distance")
-    assert_losses_of_each(indices[rows], affinities[rows], first.log1p(), second.log1p(), rows, False)
+    assert_losses_of_each(indices[rows], affinities[rows], first.log1p(), second.log1p(), rows=rows)
     matrix = diffusion.kernel(indices, distances, "distance")
     found = diffusion.loss_of_kernel(matrix, first.log1p(), second.log1p(), n_steps=2)
     dense = matrix.toarray().astype(float)
@@ -342,8 +342,7 @@ def test_the_same_generator_splits_the_same():
     before = counts.copy()
     first, second, other = (diffusion.thin(counts, np.ones(50), np.random.default_rng(s)) for s in (1, 1, 2))
     for one, two in zip(first, second, strict=True):
-        one, two = (x.toarray() if sparse.issparse(x) else x for x in (one, two))
-        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(*(x.toarray() if sparse.issparse(x) else x for x in (one, two)))
     assert (first[0] != other[0]).nnz
     assert not (counts != before).nnz
 

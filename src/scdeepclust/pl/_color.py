@@ -50,6 +50,24 @@ class Coloring:
         values = np.array([*colors.values(), MISSING], dtype=object)[codes]
         return cls(key, values, colors | ({"missing": MISSING} if (codes < 0).any() else {}))
 
+    @property
+    def known(self) -> np.ndarray:
+        """Whether cells have a category or a number."""
+        if self.colors is None:
+            return np.isfinite(self.values)
+        return self.values != MISSING if "missing" in self.colors else np.ones(len(self.values), dtype=bool)
+
+    def of_group(self, cells: np.ndarray) -> Any:
+        """The colour of the commonest category of these cells, or of the median of their numbers."""
+        known = self.values[cells & self.known]
+        if not len(known):
+            return MISSING
+        if self.colors is not None:
+            return max(self.colors.values(), key=list(known).count)
+        style = self.style(np.flatnonzero(cells))
+        share = (np.median(known) - style["vmin"]) / max(style["vmax"] - style["vmin"], 1e-12)
+        return style["cmap"](float(share))
+
     def style(self, order: np.ndarray) -> dict[str, Any]:
         """Arguments of `scatter` for cells in this order."""
         if self.colors is not None:
@@ -59,6 +77,14 @@ class Coloring:
         low, high = (np.nanmin(self.values), np.nanmax(self.values)) if np.isfinite(self.values).any() else (0, 1)
         cmap = mpl.colormaps["viridis"].with_extremes(bad=MISSING)
         return {"c": self.values[order], "vmin": low, "vmax": high, "cmap": cmap, "plotnonfinite": True}
+
+    @property
+    def width(self) -> float:
+        """About how much room the legend takes, in inches."""
+        if not self.colors:
+            return 0.6
+        longest = max(map(len, self.colors))
+        return (0.5 + 0.075 * longest) * (1 + len(self.colors) // 16)
 
     def legend(self, axes: np.ndarray) -> None:
         """Names of the categories beside the first row, or a bar of the numbers beside all."""

@@ -34,14 +34,9 @@ DOTS_PER_INCH = (
 
 
 def panels(
-    names: Sequence[str],
-    axes: Axes | ArrayLike | None,
-    *,
-    n_rows: int = 1,
-    size: tuple[float, float] = (3.7, 3.3),
-    widths: Sequence[float] | None = None,
+    names: Sequence[str], axes: Axes | ArrayLike | None, *, n_rows: int = 1, size: tuple[float, float] = (3.7, 3.3)
 ) -> np.ndarray:
-    """Axes to draw in, n_rows x columns: the user's, or those of a new figure; `widths` are in units of `size[0]`.
+    """Axes to draw in, n_rows x columns: the user's, or those of a new figure.
 
     Raises
     ------
@@ -53,8 +48,7 @@ def panels(
     n_columns = len(names) // n_rows
     if axes is None:
         width, height = size
-        widths = [1.0] * n_columns if widths is None else widths
-        shape = {"figsize": (width * sum(widths), height * n_rows), "layout": "constrained", "width_ratios": widths}
+        shape = {"figsize": (width * n_columns, height * n_rows), "layout": "constrained"}
         return plt.subplots(n_rows, n_columns, squeeze=False, **shape)[1]
     given = np.array(axes, dtype=object).ravel()
     if len(given) != len(names):
@@ -157,9 +151,16 @@ def band(ax: Axes, x: ArrayLike, y: ArrayLike, error: ArrayLike, color: Any) -> 
     ax.fill_between(x, y - error, y + error, color=color, alpha=0.18, linewidth=0)
 
 
-def beside(ax: Axes, title: str, lines: list[Line2D]) -> None:
-    """A legend of the lines to the right of the panel, where it hides nothing."""
-    style = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.03), "borderaxespad": 0.2, "handlelength": 1.3}
+def beside(ax: Axes, title: str, lines: list[Line2D], *, n_rows: int = 100) -> None:
+    """A legend of the lines to the right of the panel, where it hides nothing; in columns of so many."""
+    style = {
+        "ncols": -(-len(lines) // n_rows),
+        "columnspacing": 1.0,
+        "loc": "upper left",
+        "bbox_to_anchor": (1.0, 1.03),
+        "borderaxespad": 0.2,
+        "handlelength": 1.3,
+    }
     ax.legend(handles=lines, title=title, fontsize="small", title_fontsize="small", frameon=False, **style)
 
 

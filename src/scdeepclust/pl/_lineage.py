@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from . import _figure, _tree
+from ._color import Coloring
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+Panel = Literal["clusters", "pseudotime", "tree"]
+PANELS: tuple[Panel, ...] = ("clusters", "pseudotime", "tree")
+SIDE, ROW = 3.6, 0.32  # of a panel and of a row of the tree, in inches
+ON_CELLS = 4.0  # radius of a node, in points
+FEW_LOST = 0.25  # share of the names: if no more find no room, the others are written in spite of the legend
+LONGEST = 44  # of what the key says, in letters
+
+
+def lineage(
+    adata: AnnData,
+    *,
+    key: str = "lineage",
+    color: str | None = None,
+    panels: Sequence[Panel] = PANELS,
+    size: float | None = None,
+    axes: Axes | Sequence[Axes] | np.ndarray | None = None,
+    show: bool | None = None,
+    save: bool | str | os.PathLike | None = None,
+) -> np.ndarray | None:
+    """Plot the tree of clusters that :func:`scdeepclust.tl.lineage` found, on the cells and from left to right.
+
+    On the left, the UMAP with its cells by cluster, and the tree over them: a node in the middle (median) of each
+    cluster, and arrows that lead away from the root, as wide as PAGA is confident of them. Beside it, pseudotime on the
+    same UMAP. Below, the tree alone: each cluster at the median of its pseudotime, with as much area as it has cells.
+    The arrows say what is linked and where the root is; that one cluster becomes the other is a hypothesis.
+
+    Parameters
+    ----------
+    adata
+        Cells with a lineage.
+    key
+        Where in `uns` it is: its `key_added`.
+    color
+        Column of `obs` to colour cells by; a node then has the colour of the commonest category, or of the median,
+        of its cells. None colours by cluster, in the colours of `uns[column + "_colors"]` where these are.
+    panels
+        Which panels to draw.
+    size
+        Area of a cell in points squared; None goes by the number of cells.
+    axes
+        Axes to draw in, one a panel; None makes a figure.
+    show
+        Whether to show the figure; None does what `scanpy.settings.autoshow` says.
+    save
+        Whether to save the figure in `scanpy.settings.figdir`; text is appended to its name `"lineage"`, and may end
+        with `.pdf`, `.png` or `.svg`. A :class:`pathlib.Path` is the file itself.
+
+    Returns
+    -------
+    `None`, or with `show=False` the axes.
+
+    Raises
+    ------
+    KeyError
+        There is no such key or column; the message lists those that are.
+    ValueError
+        What is there is no lineage or is one of other clusters, there is no such panel, or there are too many or few
+        axes.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_lineage(n_obs=300, n_vars=100, n_branches=2)
+    >>> sdc.tl.deepclust(adata, n_clusters=5, pretrain_steps=50, cluster_steps=20, progress=False)
+    >>> sdc.tl.lineage(adata, root={"cell_type": "S0"}, fates=None)
+    >>> axes = sdc.pl.lineage(adata, show=False)
+    >>> [ax.get_title("left") for ax in axes]
+    ['deepclust', 'pseudotime', 'tree']
+    """
+    record = read_lineage(adata, key)
+    panels = _known(panels)
+    labels = clusters_of(adata, record)
+    coloring = Coloring.of(adata, labels.name, clusters=True)
+    named = color in {None, labels.name}  # by the nodes, so that no legend is needed
+    coloring = coloring if named else Coloring.of(adata, color)
+    tree, xy = _as_tree(record, labels, coloring), np.asarray(adata.obsm[f"X_{key}"], dtype=float)
+    keys = {name: _key(name, record) for name in panels}
+    if "clusters" in keys and "tree" in keys:
+        keys["tree"] = keys["tree"][:1]  # the rest is said already
+    ax_of = _axes(keys, axes, tree, record["clusters"], beside=0.0 if named else coloring.width)
+    size = _figure.point_size(adata.n_obs) if size is None else size
+    for name, ax in ax_of.items():  # first what takes room: names are put where there is some left
+        if name == "clusters":
+            _cells(ax, xy, coloring, size)
+            if not named:
+                coloring.legend(np.array([[ax]]))
+        elif name == "pseudotime":
+            time = replace(Coloring.of(adata, f"{key}_pseudotime"), title="")
+            _cells(ax, xy, time, size)
+            time.legend(np.array([[ax]]))
+            keys[name] = _mark_root(ax, adata.obs_names, record, xy) + _key_of_time(time, xy)
+        else:
+            _time_axis(ax, record["clusters"])
+        ax.set_title(coloring.title if name == "clusters" else name, **_figure.TITLE)
+        _below(ax, keys[name], 34 if name == "tree" else 18)
+    legend = {"legend": coloring if named else None, "wider": axes is None}
+    if "clusters" in ax_of:
+        middles = np.array([np.nanmedian(xy[(labels == name).to_numpy()], axis=0) for name in tree.names])
+        cells = np.random.default_rng(0).permutation(xy[np.isfinite(xy).all(1)])
+        _draw(ax_of["clusters"], tree.of_one_size(ON_CELLS), middles, cells, **legend)
+    if "tree" in ax_of:
+        ax, shown = ax_of["tree"], tree.only(tree.reachable)
+        _draw(ax, shown, _from_left_to_right(ax, shown, record["clusters"]), elbows=True, **legend)
+    return _figure.finish(np.array([*ax_of.values()]), "lineage", axes, show=show, save=save)
+
+
+def _draw(
+    ax: Axes,
+    tree: _tree.Tree,
+    xy: np.ndarray,
+    cells: np.ndarray | None = None,
+    *,
+    legend: Coloring | None,
+    wider: bool,
+    elbows: bool = False,
+) -> None:
+    """The tree with its names, and, where there is no room for all, a legend, for which the figure becomes wider."""
+    edges = _tree.draw(ax, tree, xy, elbows=elbows)
+    texts, lost = _tree.name(ax, tree, xy, edges, cells)
+    if not lost:
+        return
+    if legend is None:
+        _figure.note(ax, f"no room for {len(lost)} of {len(tree.names)} names", 1, data=False)
+        return
+    for text in texts:
+        text.remove()
+    figure = ax.figure.canvas.figure
+    if wider:
+        figure.set_figwidth(figure.get_figwidth() + legend.width)
+    legend.legend(np.array([[ax]]))
+    if len(lost) <= FEW_LOST * len(tree.names):
+        _tree.name(ax, tree, xy, edges, cells)  # there may be less room now
+
+
+def read_lineage(adata: AnnData, key: str) -> Mapping[str, Any]:
+    """What `tl.lineage` left in `uns`.
+
+    Raises
+    ------
+    KeyError
+        There is no such key.
+    ValueError
+        What is there is something else.
+    """
+    from ..data.checks import check_anndata, need_key
+
+    check_anndata(adata)
+    need_key("key", key, adata.uns, "adata.uns")
+    record = adata.uns[key]
+    if not isinstance(record, Mapping) or not {"tree", "clusters", "branches", "root", "params"} <= set(record):
+        msg = (
+            f"adata.uns[{key!r}] holds no lineage; run sdc.tl.lineage(adata, root=..., key_added={key!r}), or name the "
+            "key that it was given."
+        )
+        raise ValueError(msg)
+    need_key("key", f"X_{key}", adata.obsm, "adata.obsm")
+    need_key("key", f"{key}_pseudotime", adata.obs, "adata.obs")
+    return record
+
+
+def clusters_of(adata: AnnData, record: Mapping[str, Any]) -> pd.Series:
+    """The cluster of each cell, as text.
+
+    Raises
+    ------
+    KeyError
+        There is no such column any more.
+    ValueError
+        The clusters are not those that the lineage was made of.
+    """
+    from ..data.checks import listing, need_key
+
+    key = record["params"]["key"]
+    need_key("the clusters of this lineage: key", key, adata.obs, "adata.obs")
+    labels = adata.obs[key].astype("category").cat
+    labels = labels.rename_categories([str(name) for name in labels.categories])
+    changed = set(labels.dropna().unique()) ^ set(record["clusters"].index)
+    if changed:
+        msg = (
+            f"adata.obs[{key!r}] has changed since the lineage was found (clusters {listing(sorted(changed))}); run "
+            "sdc.tl.lineage again."
+        )
+        raise ValueError(msg)
+    return labels
+
+
+def _known(panels: Sequence[str]) -> list[str]:
+    panels = [panels] if isinstance(panels, str) else list(panels)
+    if not panels or not set(panels) <= set(PANELS) or len(set(panels)) < len(panels):
+        msg = f"panels={panels!r}: give one or more of {', '.join(map(repr, PANELS))}, each once."
+        raise ValueError(msg)
+    return panels
+
+
+def _axes(
+    keys: Mapping[str, list], axes: object, tree: _tree.Tree, clusters: pd.DataFrame, *, beside: float
+) -> dict[str, Axes]:
+    """The user's, or those of a new figure: UMAPs side by side, on top of the tree."""
+    import matplotlib.pyplot as plt
+
+    panels = list(keys)
+    if axes is not None:
+        return dict(zip(panels, _figure.panels(panels, axes)[0], strict=True))
+    crowd = _tree.crowd(len(tree.names))
+    side, top = SIDE * (1 + 0.15 * crowd), [name for name in panels if name != "tree"]
+    width = side * max(len(top), 1.6) + beside * ("clusters" in panels)
+    rows, heights = [top] if top else [], [side + 0.4] if top else []
+    if "tree" in panels:
+        n_rows = np.ptp(_rows(tree.only(tree.reachable), clusters, 72 * width * 0.9)) + 1
+        rows.append(["tree"] * max(len(top), 1))
+        heights.append(0.9 + 0.2 * len(keys["tree"]) + ROW * (1 - 0.25 * crowd) * max(n_rows, 5))
+    figure = plt.figure(figsize=(width, sum(heights)), layout="constrained")
+    found = figure.subplot_mosaic(rows, height_ratios=heights)
+    return {name: found[name] for name in panels}
+
+
+def _as_tree(record: Mapping[str, Any], labels: pd.Series, coloring: Coloring) -> _tree.Tree:
+    clusters = record["clusters"]
+    names = list(clusters.index)
+    colors = [coloring.of_group((labels == name).to_numpy()) for name in names]
+    n_cells = clusters["n_cells"].to_numpy()
+    radii = _tree.radii_of(n_cells, n_cells.max(), len(names))
+    return _tree.Tree(
+        names, colors, radii, clusters["reachable"].to_numpy(dtype=bool), record["tree"], record["root"]["cluster"]
+    )
+
+
+def _cells(ax: Axes, xy: np.ndarray, coloring: Coloring, size: float) -> None:
+    """Cells in random order, so that no category hides the others, on those without a value."""
+    order = np.random.default_rng(0).permutation(len(xy))
+    order = order[np.isfinite(xy[order]).all(1)]
+    order = order[np.argsort(coloring.known[order], kind="stable")]
+    ax.scatter(*xy[order].T, s=size, linewidths=0, rasterized=True, **coloring.style(order))
+    ax.set(xticks=[], yticks=[], box_aspect=1)
+    ax.margins(0.06)
+    ax.autoscale_view()
+    for spine, axis, (low, high) in zip(
+        ("bottom", "left"), (ax.xaxis, ax.yaxis), (ax.get_xlim(), ax.get_ylim()), strict=True
+    ):
+        ax.spines[spine].set_bounds(low, low + 0.25 * (high - low))  # a stub: these axes have no unit
+        axis.set_label_text(f"UMAP {1 + (spine == 'left')}", fontsize="small")
+    ax.xaxis.label.set(x=0, horizontalalignment="left")
+    ax.yaxis.label.set(y=0, horizontalalignment="left")
+
+
+def _key(panel: str, record: Mapping[str, Any]) -> list[list[Line2D]]:
+    """Rows of marks that say what is drawn in a panel of the tree."""
+    if panel == "pseudotime":
+        return []
+    root, clusters = record["root"], record["clusters"]
+    how = "" if root["found_by"] == f"cluster {root['cluster']}" else f" ({root['found_by']})"
+    rows = [[_tree.root_mark(_short(f"root: {root['cluster']}{how}"))], _tree.edge_marks()]
+    lost = clusters[~clusters["reachable"].to_numpy(dtype=bool)]
+    if len(lost):
+        n_cells = f"({lost['n_cells'].sum():,} cells)"
+        rows.append([_tree.hollow_mark(f"not reached from the root: {_some(lost.index)} {n_cells}")])
+    return ([_tree.size_marks(clusters["n_cells"].to_numpy())] if panel == "tree" else []) + rows
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _some(names: Sequence[str]) -> str:
+    """As many names as fit."""
+    text = ", ".join(names)
+    if len(text) <= LONGEST // 2:
+        return text
+    shown = [name for i, name in enumerate(names) if len(", ".join(names[: i + 1])) <= LONGEST // 3]
+    return ", ".join([*shown, f"{len(names) - len(shown)} more"])
+
+
+def _mark_root(ax: Axes, cells: pd.Index, record: Mapping[str, Any], xy: np.ndarray) -> list[list[Line2D]]:
+    """Mark the cell where time starts, if it is still there."""
+    root = record["root"]["cell"]
+    style = {"marker": "*", "markersize": 11, "markerfacecolor": "white", "markeredgecolor": "black", "zorder": 6}
+    label = _short(f"root: {root}")
+    return [
+        ax.plot(*xy[i], linestyle="none", label=label, gid="root cell", **style)
+        for i in np.flatnonzero(cells == root)[:1]
+    ]
+
+
+def _key_of_time(time: Coloring, xy: np.ndarray) -> list[list[Line2D]]:
+    """Say that cells without a time are grey."""
+    from matplotlib.lines import Line2D
+
+    n_grey = int((~time.known & np.isfinite(xy).all(1)).sum())
+    style = {"marker": "o", "linestyle": "none", "color": _figure.MISSING, "markersize": 6, "markeredgewidth": 0}
+    return [[Line2D([], [], label=f"not reached from the root ({n_grey:,} cells)", **style)]] if n_grey else []
+
+
+def _time_limits(clusters: pd.DataFrame) -> tuple[float, float]:
+    time = clusters["pseudotime"].to_numpy(dtype=float)
+    low, high = np.nanmin(time), np.nanmax(time)
+    return low - 0.06 * (high - low or 1), high + 0.08 * (high - low or 1)
+
+
+def _time_axis(ax: Axes, clusters: pd.DataFrame) -> None:
+    ax.set(xlabel="pseudotime (median of the cluster)", yticks=[], xlim=_time_limits(clusters))
+    ax.spines["left"].set_visible(False)
+
+
+def _rows(tree: _tree.Tree, clusters: pd.DataFrame, width: float) -> np.ndarray:
+    """Row of each cluster in a panel of this width, in points."""
+    low, high = _time_limits(clusters)
+    time = clusters.loc[tree.names, "pseudotime"].to_numpy(dtype=float)
+    return _tree.from_left_to_right(tree, (time - low) / (high - low) * width)
+
+
+def _from_left_to_right(ax: Axes, tree: _tree.Tree, clusters: pd.DataFrame) -> np.ndarray:
+    """Where the nodes are: to the right, their time."""
+    ax.figure.canvas.figure.draw_without_rendering()
+    scale = 72 / ax.figure.dpi
+    rows = _rows(tree, clusters, ax.get_window_extent().width * scale)
+    ax.set_ylim(rows.max() + 0.7, rows.min() - 0.7)
+    time = clusters.loc[tree.names, "pseudotime"].to_numpy(dtype=float)
+    points = ax.transData.transform(np.stack([time, rows], axis=1)) * scale
+    return ax.transData.inverted().transform(_tree.apart(points, tree.radii) / scale)
+
+
+def _below(ax: Axes, rows: Sequence[Sequence[Line2D]], first: float) -> None:
+    """Rows of a key under the axes, the first so many points below them."""
+    from matplotlib.legend import Legend
+    from matplotlib.transforms import offset_copy
+
+    for i, row in enumerate(rows):
+        at = offset_copy(ax.transAxes, ax.figure, 0, -first - 13 * i, units="points")
+        style = {"fontsize": "small", "frameon": False, "handletextpad": 0.5, "columnspacing": 1.2, "borderpad": 0}
+        where = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": at, "borderaxespad": 0}
+        legend = Legend(ax, row, [mark.get_label() for mark in row], ncols=len(row), **style, **where)
+        ax.add_artist(legend).set_clip_on(False)

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _figure
+from ._color import Coloring
+from ._genes import columns, matrix, need_genes
+from ._lineage import clusters_of, read_lineage
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+FEWEST = 5.0  # cells' weight on which a curve may rest: with less it has a gap
+FURTHEST = 0.85  # bandwidths that their middle may be away: it is 0.8 at a sharp end, and more beyond
+SAME = 0.97  # of the weight that is of cells of another branch too: there the two are one
+TRUNK = "0.4"
+REACH = 4.0  # bandwidths from which on cells weigh nothing
+WIDE = 1.96  # standard errors to both sides that hold 95 % of what they should
+ROW = 0.2  # of a heatmap, in inches
+MOST_LINES = 9  # in a column of the legend
+
+
+def trends(
+    adata: AnnData,
+    genes: str | Sequence[str],
+    *,
+    key: str = "lineage",
+    branches: str | Sequence[str] | None = None,
+    layer: str | None = None,
+    bandwidth: float = 0.06,
+    n_points: int = 200,
+    heatmap: bool = False,
+    n_columns: int = 4,
+    axes: Axes | Sequence[Axes] | np.ndarray | None = None,
+    show: bool | None = None,
+    save: bool | str | os.PathLike | None = None,
+) -> np.ndarray | None:
+    """Plot genes along the branches that :func:`scdeepclust.tl.lineage` found.
+
+    One panel a gene, and in it one curve a branch, from the root to a tip and in the colour that the tip has in
+    :func:`scdeepclust.pl.lineage`, but grey where it shares its cells with other branches. All are over the same
+    pseudotime. A curve is a local linear fit to the cells of the branch, with Gaussian weights, and has a gap where
+    there are hardly any; the band is its 95 % confidence interval. It takes cells for independent: those of one animal
+    are not, and denoised ones still less, so that it is too narrow.
+
+    Parameters
+    ----------
+    adata
+        Cells with a lineage.
+    genes
+        Names of genes.
+    key
+        Where in `uns` the lineage is: its `key_added`.
+    branches
+        Which branches to draw, by the cluster at their tip; None draws all.
+    layer
+        Layer with the values. None takes `"denoised"` where there is such a layer, else `X`, of which counts are
+        normalised to the median depth and logarithmised for the plot.
+    bandwidth
+        Standard deviation of the weights, as a share of the pseudotime that is drawn: more is smoother.
+    n_points
+        Points of a curve.
+    heatmap
+        Draw one panel a branch instead, with a row a gene: its curve, from its least (0) to its greatest value (1) on
+        all branches that are drawn. Genes are in the order in which they peak on the first branch; the bar on top is
+        the cluster that most cells there belong to.
+    n_columns
+        Panels in a row.
+    axes
+        Axes to draw in, one a gene, or one a branch for heatmaps; None makes a figure.
+    show
+        Whether to show the figure; None does what `scanpy.settings.autoshow` says.
+    save
+        Whether to save the figure in `scanpy.settings.figdir`; text is appended to its name `"trends"`, and may end
+        with `.pdf`, `.png` or `.svg`. A :class:`pathlib.Path` is the file itself.
+
+    Returns
+    -------
+    `None`, or with `show=False` the axes, one a gene or, for heatmaps, one a branch.
+
+    Raises
+    ------
+    KeyError
+        There is no such key, branch, layer or gene; the message lists those that are.
+    ValueError
+        There are no genes, or a gene's name repeats in `var_names`; what is there is no lineage, or one of other clusters; values are missing
+        or not finite; a number is out of bounds; or there are too many or few axes.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_lineage(n_obs=300, n_vars=100, n_branches=2)
+    >>> sdc.tl.deepclust(adata, n_clusters=5, pretrain_steps=50, cluster_steps=20, progress=False)
+    >>> sdc.tl.lineage(adata, root={"cell_type": "S0"}, fates=None)
+    >>> axes = sdc.pl.trends(adata, ["gene0", "gene1"], show=False)
+    >>> [ax.get_title("left") for ax in axes]
+    ['gene0', 'gene1']
+    """
+    record = read_lineage(adata, key)
+    genes = [genes] if isinstance(genes, str) else list(dict.fromkeys(genes))
+    _check(genes, bandwidth, n_points, n_columns)
+    need_genes("genes", genes, adata.var_names)
+    names = _branches(adata, key, branches)
+    clusters = clusters_of(adata, record)
+    coloring = Coloring.of(adata, clusters.name, clusters=True)
+    values, unit = _values(adata, genes, layer)
+    time = adata.obs[f"{key}_pseudotime"].to_numpy(dtype=float)
+    cells = {name: adata.obsm[f"{key}_branches"][name].notna().to_numpy() & np.isfinite(time) for name in names}
+    spread = time[np.any([*cells.values()], axis=0)]
+    grid = np.linspace(spread.min(), spread.max(), n_points)
+    width = max(bandwidth * np.ptp(spread), 1e-9)
+    curves = {name: smooth(time[here], values[here], grid, width) for name, here in cells.items()}
+    n_columns = n_columns if axes is None else 1
+    if heatmap:
+        drawn = _figure.wrapped(names, axes, n_columns, (3.0, max(1.2 + ROW * len(genes), 2.4)))
+        _heatmaps(drawn, genes, grid, {name: mean for name, (mean, _) in curves.items()}, n_columns)
+        strips = {name: _strip(time[here], clusters[here], grid, width) for name, here in cells.items()}
+        for ax, strip in zip(drawn, strips.values(), strict=True):
+            _bar(ax, strip, grid, coloring)
+    else:
+        drawn = _figure.wrapped(genes, axes, n_columns, (2.6, 2.2))
+        shared = _shared(time, cells, grid, width)
+        for i, (ax, gene) in enumerate(zip(drawn, genes, strict=True)):
+            for name, (mean, error) in curves.items():
+                _curve(ax, grid, mean[:, i], error[:, i], color=coloring.colors[name], name=name, shared=shared[name])
+            _limits(ax, values[:, i])
+            ax.set(xlim=(grid[0] - 0.03 * (grid[-1] - grid[0]), grid[-1] + 0.03 * (grid[-1] - grid[0])))
+            ax.set_title(gene, **_figure.TITLE | {"pad": 6})
+        _legend(drawn[min(n_columns, len(drawn)) - 1], wider=axes is None)
+    for i, ax in enumerate(drawn):
+        below = i + n_columns >= len(drawn) or n_columns == 1
+        ax.set(xlabel="pseudotime" if below else "", ylabel="" if heatmap or i % n_columns else unit)
+    return _figure.finish(drawn, "trends", axes, show=show, save=save)
+
+
+def smooth(time: np.ndarray, values: np.ndarray, grid: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Local linear fit with Gaussian weights, grid x genes, and its standard error (of unequal variances).
+
+    The slope is shrunk as by a few cells without one, and the fit is NaN where cells weigh less than a few or are to
+    one side: what is drawn rests on cells that are there.
+    """
+    order = np.argsort(time, kind="stable")
+    time, values = time[order], values[order]
+    mean, error = np.full((2, len(grid), values.shape[1]), np.nan)
+    first, last = np.searchsorted(time, [grid - REACH * width, grid + REACH * width])
+    for i, at in enumerate(grid):
+        t, y = (time[first[i] : last[i]] - at) / width, values[first[i] : last[i]]
+        weight = np.exp(-0.5 * t**2)
+        total = float(weight.sum())
+        middle = float(weight @ t) / max(total, 1e-12)
+        beyond = min(weight[t < 0].sum(), weight[t > 0].sum())
+        if total < FEWEST or (abs(middle) > FURTHEST and beyond < FEWEST):
+            continue
+        around = weight * (t - middle)
+        slope_of = around / (around @ (t - middle) + FEWEST)
+        share = weight / total - middle * slope_of
+        mean[i] = share @ y
+        error[i] = np.sqrt(share**2 @ (y - mean[i] - t[:, None] * (slope_of @ y)) ** 2)
+    return np.clip(mean, values.min(0, initial=np.inf), values.max(0, initial=-np.inf)), error
+
+
+def _shared(
+    time: np.ndarray, cells: Mapping[str, np.ndarray], grid: np.ndarray, width: float
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Where the curve of each branch and that of another rest on the same cells, and where it is the first of these."""
+    branches = np.stack([*cells.values()], axis=1).astype(float)
+    shares = np.stack([smooth(time[here], branches[here], grid, width)[0] for here in cells.values()])
+    same = np.minimum(shares, shares.transpose(2, 1, 0)) > SAME  # branch x point x branch; NaN is not
+    same[np.arange(len(cells)), :, np.arange(len(cells))] = False
+    return {name: (same[i].any(1), ~same[i, :, :i].any(1)) for i, name in enumerate(cells)}
+
+
+def _check(genes: Sequence[str], bandwidth: float, n_points: int, n_columns: int) -> None:
+    if not genes:
+        msg = "genes is empty; name one or more."
+        raise ValueError(msg)
+    if not 0 < bandwidth <= 1:
+        msg = f"bandwidth={bandwidth!r} must be a share of pseudotime: above 0, and at most 1."
+        raise ValueError(msg)
+    for argument, value, least in (("n_points", n_points, 2), ("n_columns", n_columns, 1)):
+        if value != int(value) or value < least:
+            msg = f"{argument}={value!r} must be a whole number, {least} or more."
+            raise ValueError(msg)
+
+
+def _branches(adata: AnnData, key: str, branches: str | Sequence[str] | None) -> list[str]:
+    from ..data.checks import need_key
+
+    need_key("key", f"{key}_branches", adata.obsm, "adata.obsm")
+    there = list(adata.obsm[f"{key}_branches"].columns)
+    names = there if branches is None else [branches] if isinstance(branches, str) else list(branches)
+    for name in names:
+        need_key("branches", str(name), there, f"adata.obsm['{key}_branches']")
+    if not names:
+        msg = "branches is empty; name one or more, or give None for all."
+        raise ValueError(msg)
+    return list(dict.fromkeys(map(str, names)))
+
+
+def _values(adata: AnnData, genes: Sequence[str], layer: str | None) -> tuple[np.ndarray, str]:
+    """Values of genes, cells x genes, and what they are."""
+    from ..data.checks import check_finite, looks_like_counts
+
+    layer = "denoised" if layer is None and "denoised" in adata.layers else layer
+    values = columns(adata, genes, layer, "layer")
+    name = "X" if layer is None else layer
+    check_finite(values, name)
+    if layer is None and looks_like_counts(everything := matrix(adata, None, "layer")):
+        depth = np.asarray(everything.sum(axis=1), dtype=float).ravel()
+        per_cell = np.median(depth[depth > 0]) if depth.any() else 1.0
+        return np.log1p(values / np.maximum(depth, 1)[:, None] * per_cell), "log-normalised counts"
+    return values, name
+
+
+def _curve(
+    ax: Axes,
+    grid: np.ndarray,
+    mean: np.ndarray,
+    error: np.ndarray,
+    *,
+    color: Any,
+    name: str,
+    shared: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """A curve with its band, and what is common to several branches once, on top, in grey."""
+    common, first = shared
+    ax.plot(grid, mean, color=color, linewidth=1.6, label=name)
+    _figure.band(ax, grid, np.where(_wider(~common), mean, np.nan), WIDE * error, color)
+    if (common & first).any():
+        trunk = common & first
+        line = np.where(_wider(trunk), mean, np.nan)
+        ax.plot(grid, line, color=TRUNK, linewidth=2.0, label="_several", zorder=3)
+        _figure.band(ax, grid, np.where(trunk, mean, np.nan), WIDE * error, TRUNK)
+
+
+def _wider(here: np.ndarray) -> np.ndarray:
+    """Stretches with one more point at their ends, for two to meet."""
+    return here | np.append(here[1:], False) | np.append(False, here[:-1])
+
+
+def _legend(ax: Axes, *, wider: bool) -> None:
+    """Which line is which, in a figure that becomes wider for it."""
+    lines = [line for line in ax.lines if line.get_label() != "_several"]
+    several = [line for line in ax.lines if line.get_label() == "_several"]
+    if several:
+        from matplotlib.lines import Line2D
+
+        lines.append(Line2D([], [], color=TRUNK, linewidth=2.0, label="several"))
+    _figure.beside(ax, "branch to", lines, n_rows=MOST_LINES)
+    if wider:
+        figure = ax.figure.canvas.figure
+        figure.set_figwidth(figure.get_figwidth() + 0.6 * (-(-len(lines) // MOST_LINES)))
+
+
+def _limits(ax: Axes, values: np.ndarray) -> None:
+    """From zero for values that start there, and not from nothing to nothing."""
+    ax.autoscale_view()
+    high = ax.get_ylim()[1]
+    if values.min() >= 0:
+        ax.set_ylim(0, high if values.any() and high > 0 else 1)
+
+
+def _heatmaps(
+    drawn: np.ndarray, genes: Sequence[str], grid: np.ndarray, means: Mapping[str, np.ndarray], n_columns: int
+) -> None:
+    import matplotlib as mpl
+
+    everywhere = np.concatenate([*means.values()])
+    everywhere = everywhere[np.isfinite(everywhere).all(1)]
+    low, span = everywhere.min(0), np.maximum(np.ptp(everywhere, axis=0), 1e-12)
+    first = next(iter(means.values()))
+    order = np.argsort(np.where(np.isfinite(first), first, -np.inf).argmax(0), kind="stable")
+    cmap, step = mpl.colormaps["magma"].with_extremes(bad=_figure.MISSING), (grid[1] - grid[0]) / 2
+    for i, (ax, (name, mean)) in enumerate(zip(drawn, means.items(), strict=True)):
+        there = grid[np.isfinite(mean).all(1)]
+        extent = (grid[0] - step, grid[-1] + step, len(genes) - 0.5, -0.5)
+        style = {"cmap": cmap, "vmin": 0, "vmax": 1, "interpolation": "nearest", "aspect": "auto"}
+        image = ax.imshow(((mean - low) / span).T[order], extent=extent, **style)
+        if len(there):
+            ax.set_xlim(there[0] - step, there[-1] + step)
+        named = [genes[j] for j in order] if i % n_columns == 0 else []
+        ax.set_yticks(range(len(named)), named, fontsize="small")
+        ax.tick_params(axis="y", length=0)
+        ax.set_title(f"branch to {name}", **_figure.TITLE | {"pad": 26})
+        ax.spines["left"].set_visible(False)
+    label = "expression\n(least to greatest)"
+    shrink = 1 if len(drawn) <= n_columns or n_columns == 1 else 0.5
+    bar = drawn[0].figure.colorbar(image, ax=list(drawn), label=label, aspect=25 * shrink, shrink=shrink)
+    bar.outline.set_visible(False)
+
+
+def _strip(time: np.ndarray, clusters: pd.Series, grid: np.ndarray, width: float) -> np.ndarray:
+    """The cluster that most cells at each time belong to; empty where there are none."""
+    names = clusters.cat.categories
+    member = (clusters.to_numpy()[:, None] == names.to_numpy()).astype(float)
+    shares, _ = smooth(time, member, grid, width)
+    return np.where(np.isfinite(shares).all(1), names.to_numpy()[np.nan_to_num(shares).argmax(1)], "")
+
+
+def _bar(ax: Axes, strip: np.ndarray, grid: np.ndarray, coloring: Coloring) -> None:
+    """Colours of clusters on top of a heatmap, with the names that find room."""
+    from matplotlib.transforms import blended_transform_factory, offset_copy
+
+    above = blended_transform_factory(ax.transData, ax.transAxes)
+    changes = np.flatnonzero(strip[1:] != strip[:-1]) + 1
+    step = (grid[1] - grid[0]) / 2
+    limits = ax.get_xlim()
+    ax.figure.canvas.figure.draw_without_rendering()  # how wide things are is known once the figure is laid out
+    used = -np.inf
+    for run in np.split(np.arange(len(strip)), changes):
+        name, left, right = strip[run[0]], max(grid[run[0]] - step, limits[0]), min(grid[run[-1]] + step, limits[1])
+        if not name:
+            continue
+        line = {"color": coloring.colors[name], "linewidth": 5, "solid_capstyle": "butt", "clip_on": False}
+        ax.plot([left, right], [1, 1], transform=offset_copy(above, ax.figure, 0, 4.5, units="points"), **line)
+        at = offset_copy(above, ax.figure, 0, 8, units="points")
+        text = ax.text((left + right) / 2, 1, name, transform=at, ha="center", va="bottom", fontsize="x-small")
+        box = text.get_window_extent()
+        if box.x0 < used:
+            text.remove()
+        else:
+            used = box.x1 + 2
+    ax.set_xlim(limits)
