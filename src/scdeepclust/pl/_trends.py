@@ -24,7 +24,7 @@ TRUNK = "0.4"
 REACH = 4.0  # bandwidths from which on cells weigh nothing
 WIDE = 1.96  # standard errors to both sides that hold 95 % of what they should
 ROW = 0.2  # of a heatmap, in inches
-MOST_LINES = 9  # in a column of the legend
+MOST_LINES = 8  # in a column of the legend
 
 
 def trends(
@@ -90,8 +90,8 @@ def trends(
     KeyError
         There is no such key, branch, layer or gene; the message lists those that are.
     ValueError
-        There are no genes, or a gene's name repeats in `var_names`; what is there is no lineage, or one of other clusters; values are missing
-        or not finite; a number is out of bounds; or there are too many or few axes.
+        There are no genes, or a gene's name repeats in `var_names`; what is there is no lineage, or one of other
+        clusters; values are missing or not finite; a number is out of bounds; or there are too many or few axes.
 
     Examples
     --------
