@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..losses.representation.reconstruction import Counts
     from .read import Raw
 
+TRANSFORMS = ("sqrt", "log1p")
 CLIP = 10.0  # standard deviations above a gene's mean; higher values of rare genes would rule a squared error
 
 
@@ -48,6 +49,15 @@ class Inputs(nn.Module):
 
     def __init__(self, kind: str, transform: str, gene_scaling: float, n_pcs: int | None) -> None:
         super().__init__()
+        if transform not in TRANSFORMS:
+            msg = f"transform={transform!r} must be one of {', '.join(map(repr, TRANSFORMS))}."
+            raise ValueError(msg)
+        if not 0 <= gene_scaling <= 1:
+            msg = f"gene_scaling={gene_scaling!r} must be from 0 to 1."
+            raise ValueError(msg)
+        if n_pcs is not None and (isinstance(n_pcs, bool) or n_pcs < 1):
+            msg = f"n_pcs={n_pcs!r} must be an integer of at least 1."
+            raise ValueError(msg)
         self.kind, self.transform, self.gene_scaling, self.n_pcs = kind, transform, gene_scaling, n_pcs
         for name in ("median_total", "used_share", "n_genes", "mean", "scale", "ceiling", "components", "spread"):
             self.register_buffer(name, torch.ones(1))

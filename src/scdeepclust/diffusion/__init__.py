@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "graph": ["average", "average_over", "into_scanpy", "neighbors"],
-        "kernel": ["WEIGHTS", "affinities", "diffuse", "diffused_columns", "honest_power", "kernel"],
+        "kernel": ["SCALE", "WEIGHTS", "affinities", "diffuse", "diffused_columns", "honest_power", "kernel"],
         "noise2self": ["loss_of_each", "loss_of_kernel", "loss_of_mean"],
         "partition": ["centers", "communities", "communities_at", "means"],
         "splitting": ["rotation", "split_columns", "thin"],

@@ -71,7 +71,7 @@ def into_scanpy(
     from sklearn.neighbors import KNeighborsTransformer
 
     k = min(n_neighbors, adata.n_obs - 1)
-    exact = KNeighborsTransformer(n_neighbors=k, algorithm="brute") if adata.n_obs < EXACT_BELOW else None
+    exact = KNeighborsTransformer(n_neighbors=k - 1, algorithm="brute") if adata.n_obs < EXACT_BELOW else None
     sc.pp.neighbors(
         adata, n_neighbors=k, use_rep=use_rep, transformer=exact, random_state=random_state, key_added=key_added
     )

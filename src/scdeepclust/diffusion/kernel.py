@@ -38,7 +38,12 @@ def affinities(distances: np.ndarray, weights: Weights) -> np.ndarray:
 
 
 def kernel(
-    indices: np.ndarray, distances: np.ndarray, weights: Weights = "uniform", *, self_loops: bool = False
+    indices: np.ndarray,
+    distances: np.ndarray,
+    weights: Weights = "uniform",
+    *,
+    n_neighbors: int | None = None,
+    self_loops: bool = False,
 ) -> sparse.csr_array:
     """A row-stochastic matrix over nearest neighbours, cells x cells.
 
@@ -48,11 +53,14 @@ def kernel(
         Neighbours of each cell, itself left out, nearest first; -1 for none.
     weights
         How they are weighted.
+    n_neighbors
+        How many of them count; None takes all. Give all the distances there are: they set the unit of the weights.
     self_loops
         Whether a cell counts as its own neighbour, with the weight of distance zero. Only a score on values that the
         graph has not seen can tell whether that helps.
     """
-    n, w = len(indices), affinities(distances, weights)
+    n, w = len(indices), affinities(distances, weights)[:, :n_neighbors]
+    indices = indices[:, :n_neighbors]
     if self_loops:
         indices = np.column_stack([np.arange(n), indices])
         w = np.column_stack([np.ones(n, dtype=np.float32), w])

@@ -141,8 +141,9 @@ def nearest(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Cluster whose mean in `x` is nearest to each cell."""
     found = sums(x, x, labels)
     means = found.x / np.maximum(found.n_x, 1)[:, None]
-    means[found.n_x == 0] = np.inf
-    return ((means**2).sum(1) - 2 * x @ means.T).argmin(1)
+    distance = (means**2).sum(1) - 2 * x @ means.T
+    distance[:, found.n_x == 0] = np.inf
+    return distance.argmin(1)
 
 
 def held_out_loss(y: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -116,16 +116,17 @@ def denoise(
     if average not in {"rates", "log"}:
         msg = f"average={average!r} must be 'rates' or 'log'."
         raise ValueError(msg)
+    given = {"n_neighbors": n_neighbors, "n_steps": n_steps, "weights": weights, "self_loops": self_loops}
+    _choice({}, given)
     raw = read_genes(adata, layer, None, counts=False)
     adata = adata.copy() if copy else adata
     if neighbors_key not in adata.uns and neighbors_key == "n2s":
         neighbors(adata, layer=layer, random_state=seed, progress=progress)
     need_key("neighbors_key", neighbors_key, adata.uns, "adata.uns")
-    given = {"n_neighbors": n_neighbors, "n_steps": n_steps, "weights": weights, "self_loops": self_loops}
     choice = _choice(adata.uns[neighbors_key], given)
     columns = np.arange(adata.n_vars) if genes is None else adata.var_names.get_indexer(list(genes))
     with kept_threads():
-        ks = _local(adata, layer, choice, neighbors_key, seed) if local else None
+        ks = _local(adata, choice, neighbors_key, seed) if local else None
         matrix, n_steps = _kernel(adata, adata.uns[neighbors_key], choice, ks, seed)
         values, depth = log_normalised(raw)[:, columns], None
         if average == "rates" and raw.kind == "counts":
@@ -173,10 +174,10 @@ def _neighbors_of(adata: AnnData, graph: dict, k: int | None, seed: int) -> tupl
 
     rep = graph.get("params", {}).get("use_rep")
     if "choice" in graph and rep in adata.obsm:
-        return diffusion.neighbors(adata.obsm[rep], k, random_state=seed)
+        return diffusion.neighbors(adata.obsm[rep], max(k, diffusion.SCALE), random_state=seed)
     stored = adata.obsp[graph["distances_key"]].tocsr()
     length = np.diff(stored.indptr)
-    most = int(length.max()) if k is None else min(k, int(length.max()))
+    most = int(length.max())
     indices, distances = np.full((adata.n_obs, most), -1), np.zeros((adata.n_obs, most), dtype=np.float32)
     for i, (start, end) in enumerate(zip(stored.indptr[:-1], stored.indptr[1:], strict=True)):
         near = start + np.argsort(stored.data[start:end], kind="stable")[:most]
@@ -195,13 +196,13 @@ def _kernel(adata: AnnData, graph: dict, choice: dict, ks: np.ndarray | None, se
     indices, distances = _neighbors_of(adata, graph, k, seed)
     if ks is not None:
         indices = np.where(np.arange(indices.shape[1]) < ks[:, None], indices, -1)
-    matrix = diffusion.kernel(indices, distances, choice["weights"], self_loops=choice["self_loops"])
+    matrix = diffusion.kernel(indices, distances, choice["weights"], n_neighbors=k, self_loops=choice["self_loops"])
     if graph.get("search", {}).get("scheme", "count_split") == "count_split":
         return matrix, choice["n_steps"]
     return diffusion.honest_power(matrix, choice["n_steps"]), 1
 
 
-def _local(adata: AnnData, layer: str | None, choice: dict, key: str, seed: int) -> np.ndarray:
+def _local(adata: AnnData, choice: dict, key: str, seed: int) -> np.ndarray:
     from .. import selection
     from ..data import Inputs, read
 
@@ -210,8 +211,10 @@ def _local(adata: AnnData, layer: str | None, choice: dict, key: str, seed: int)
         msg = f"local=True needs neighbours of scdeepclust.pp.neighbors; neighbors_key={key!r} holds others."
         raise ValueError(msg)
     search = graph["search"]
-    mask_var = search.get("mask_var")
-    raw = read(adata, layer=layer, mask_var="auto" if mask_var == "array" else mask_var)
+    if search.get("mask_var") == "array":
+        msg = "local=True must read the genes that the search read; store them in a column of adata.var and name that."
+        raise ValueError(msg)
+    raw = read(adata, **{name: search.get(name) for name in ("layer", "use_rep", "mask_var")})
     inputs = Inputs(raw.kind, search["transform"], search["gene_scaling"], None)
     return selection.local_neighbors(raw, inputs, choice, scheme=search["scheme"], seed=seed)
 

@@ -113,6 +113,8 @@ def neighbors(
     >>> sorted(adata.uns["n2s"]["choice"])
     ['loss', 'n_neighbors', 'n_pcs', 'n_steps', 'weights']
     """
+    import numpy as np
+
     from .. import results, selection
     from ..arguments import resolve_seed
     from ..data import Inputs, read
@@ -126,7 +128,7 @@ def neighbors(
     with kept_threads():
         grid = selection.Grid(
             scheme=scheme,
-            n_pcs=[n_pcs] if isinstance(n_pcs, int) else n_pcs,
+            n_pcs=None if n_pcs is None else np.atleast_1d(n_pcs).tolist(),
             n_neighbors=n_neighbors,
             weights=[weights] if isinstance(weights, str) else weights,
             n_steps=n_steps,

@@ -61,6 +61,10 @@ class Grid:
             A value is out of range, or the data do not serve the scheme.
         """
         scheme = resolve_scheme(self.scheme, raw, (*SCHEMES, "self"))
+        for name, values in (("n_pcs", self.n_pcs), ("weights", self.weights)):
+            if values is not None and not len(values):
+                msg = f"{name} is empty; give what to try, or leave it out."
+                raise ValueError(msg)
         for w in self.weights:
             if w not in diffusion.WEIGHTS:
                 msg = f"weights={w!r} must be among {', '.join(map(repr, diffusion.WEIGHTS))}."

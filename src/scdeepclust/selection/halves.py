@@ -130,12 +130,12 @@ def without_empty_halves(raw: Raw, scheme: str) -> np.ndarray:
     """
     if raw.kind == "rep":
         if raw.values.shape[1] < 2:
-            msg = "A representation of one column cannot be split; give n_clusters, or more columns."
+            msg = "A representation of one column cannot be split; give more columns."
             raise ValueError(msg)
         return np.arange(len(raw.obs_names))
     n_genes = raw.values.shape[1]
     if n_genes < 4:
-        msg = f"{n_genes} genes are too few to hold some of them out; at least 4 are needed. Give n_clusters instead."
+        msg = f"{n_genes} genes are too few to hold some of them out; at least 4 are needed."
         raise ValueError(msg)
     depth = raw.values.sum(1) if scheme == "count_split" else np.diff(raw.values.indptr)
     deep = np.flatnonzero(depth >= FEWEST_COUNTS)

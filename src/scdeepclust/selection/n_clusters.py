@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,13 +89,13 @@ def choose_n_clusters(
     if len(cells) > MOST_CELLS:
         cells = np.sort(rng.choice(cells, MOST_CELLS - 1, replace=False))
     few = raw if len(cells) == len(raw.obs_names) else raw.cells(np.isin(np.arange(len(raw.obs_names)), cells))
-    splits = [halve(few, scheme, inputs, rng, seed=seed) for _ in range(n_splits)]
+    splits = [_alike_in_depth(halve(few, scheme, inputs, rng, seed=seed), few) for _ in range(n_splits)]
     if start is None:
         fine = diffusion.communities(features(inputs, few, seed)[1], resolution=resolution, random_state=seed)
     else:
         fine = np.unique(start[cells], return_inverse=True)[1]
     fine = signals.by_size(fine)
-    gain, error = _gain(halve(few, "gene_split", inputs, rng, seed=seed), few, seed)
+    gain, error = _gain([halve(few, "gene_split", inputs, rng, seed=seed) for _ in range(n_splits)], few, seed)
     structured = gain > MIN_ERRORS * error
     path = signals.joins(
         [view for s in splits for view in _sums(s, fine, rng)],
@@ -164,25 +164,36 @@ def _spread(labels: np.ndarray, cells: np.ndarray, raw: Raw) -> np.ndarray:
     return found
 
 
-def _gain(halves: Halves, raw: Raw, seed: int) -> tuple[float, float]:
+def _alike_in_depth(halves: Halves, raw: Raw) -> Halves:
+    """The same halves with what depth explains of their features taken away: both halves of a cell share its depth.
+
+    Square roots and logarithms of normalised counts still depend on it, the more so the shallower the cells.
+    """
+    if raw.kind == "rep":
+        return halves
+    return replace(halves, x=_without_depth(halves.x, raw.totals), y=_without_depth(halves.y, raw.totals))
+
+
+def _gain(splits: list[Halves], raw: Raw, seed: int) -> tuple[float, float]:
     """The most that clusters by half of the genes say of the other half, and its standard error over cells.
 
     Genes that vary each on its own, however much, say nothing of others; nor does depth say anything of the shares
-    that genes have of a cell's counts. Log-normalised values do depend on depth, so that is regressed out first.
+    that genes have of a cell's counts. Features do depend on depth, so that is regressed out where they are compared.
     """
-    x, y = halves.x, halves.y
-    if raw.kind == "lognorm":
-        x, y = (_without_depth(z, raw.totals) for z in (x, y))
-    best = np.zeros(len(x))
-    for labels in diffusion.communities_at(x, GUARD_RESOLUTIONS, random_state=seed):
-        if not labels.any():
-            continue
-        if raw.kind == "counts":
-            gain = signals.poisson_gain(halves.b.values, labels)
-        else:
-            gain = signals.held_out_loss(y, np.zeros_like(labels)) - signals.held_out_loss(y, labels)
-        best = gain if gain.mean() > best.mean() else best
-    return float(best.mean()), float(best.std() / np.sqrt(len(best)))
+    best = np.zeros((len(splits), len(splits[0].x)))
+    for s, halves in enumerate(splits):
+        alike = _alike_in_depth(halves, raw) if raw.kind == "lognorm" else halves
+        for labels in diffusion.communities_at(alike.x, GUARD_RESOLUTIONS, random_state=seed):
+            if not labels.any():
+                continue
+            if raw.kind == "counts":
+                gain = signals.poisson_gain(halves.b.values, labels)
+            else:
+                one = np.zeros_like(labels)
+                gain = signals.held_out_loss(alike.y, one) - signals.held_out_loss(alike.y, labels)
+            best[s] = gain if gain.mean() > best[s].mean() else best[s]
+    gain = best.mean(0)
+    return float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
 
 
 def _without_depth(x: np.ndarray, depth: np.ndarray) -> np.ndarray:

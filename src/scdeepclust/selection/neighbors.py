@@ -154,9 +154,9 @@ def _steps(
         genes = np.sort(np.random.default_rng(seed).choice(genes, SOME_GENES, replace=False))
     for s, split in enumerate(splits):
         source, target = split.source[:, genes], split.target[:, genes]
-        indices, distances = diffusion.neighbors(split.x[:, :d], k_best, random_state=seed)
+        indices, distances = diffusion.neighbors(split.x[:, :d], max(k_best, diffusion.SCALE), random_state=seed)
         for i, k in enumerate(ks):
-            matrix = diffusion.kernel(indices[:, :k], distances[:, :k], w, self_loops=grid.self_loops)
+            matrix = diffusion.kernel(indices, distances, w, n_neighbors=k, self_loops=grid.self_loops)
             found = diffusion.loss_of_kernel(
                 matrix, source, target, n_steps=grid.n_steps, honest=grid.scheme != "count_split"
             )[rows]
@@ -194,9 +194,9 @@ def local_neighbors(
     total = np.zeros((len(raw.obs_names), len(ks)))
     for _ in range(1 if scheme == "self" else n_splits):
         split = _split(raw, scheme, inputs, rng, seed)
-        indices, distances = diffusion.neighbors(split.x[:, :d], int(ks.max()), random_state=seed)
+        indices, distances = diffusion.neighbors(split.x[:, :d], max(int(ks.max()), diffusion.SCALE), random_state=seed)
         options = {"n_steps": choice["n_steps"], "honest": scheme != "count_split"}
-        kernels = [diffusion.kernel(indices[:, :n], distances[:, :n], choice["weights"]) for n in ks]
+        kernels = [diffusion.kernel(indices, distances, choice["weights"], n_neighbors=int(n)) for n in ks]
         loss = [diffusion.loss_of_kernel(m, split.source, split.target, **options)[:, -1] for m in kernels]
-        total += diffusion.kernel(indices[:, :k], distances[:, :k], self_loops=True) @ np.column_stack(loss)
+        total += diffusion.kernel(indices, distances, n_neighbors=k, self_loops=True) @ np.column_stack(loss)
     return ks[total.argmin(1)]

@@ -38,8 +38,9 @@ def with_steps(table: pd.DataFrame, more: pd.DataFrame, excess: np.ndarray) -> p
     lowest = int(more["loss"].idxmin())
     gain = -float(excess[lowest].mean())
     if gain > 0:
+        error = float(excess_of(excess[[lowest]], np.zeros(excess.shape[1]))["excess_se"].iloc[0])
         excess = excess - excess[lowest]
-        table = table.assign(excess=table["excess"] + gain)
+        table = table.assign(excess=table["excess"] + gain, excess_se=np.hypot(table["excess_se"], error))
     return pd.concat([table, more.join(excess_of(excess, np.zeros(excess.shape[1])))], ignore_index=True)
 
 

@@ -117,6 +117,17 @@ def n_clusters(
     if not 0 <= min_signal < 1:
         msg = f"min_signal={min_signal!r} must be at least 0 and below 1."
         raise ValueError(msg)
+    if not resolution > 0:
+        msg = f"resolution={resolution!r} must be above 0."
+        raise ValueError(msg)
+    if isinstance(n_splits, bool) or n_splits != int(n_splits) or n_splits < 1:
+        msg = f"n_splits={n_splits!r} must be an integer of at least 1."
+        raise ValueError(msg)
+    if partitions is not None:
+        partitions = [partitions] if isinstance(partitions, str) else list(partitions)
+        if not partitions:
+            msg = "partitions is empty; name columns of adata.obs, or leave it out."
+            raise ValueError(msg)
     for name in partitions or ():
         need_key("partitions", name, adata.obs, "adata.obs")
     seed = resolve_seed(random_state)
@@ -190,14 +201,17 @@ def recut(
         raise ValueError(msg)
     need_key("key", key, adata.uns, "adata.uns")
     need_key("key", f"{key}_fine", adata.obs, "adata.obs")
-    results.check_key(key_added or key)
+    results.check_key(key if key_added is None else key_added)
+    if n_clusters is not None and (isinstance(n_clusters, bool) or n_clusters != int(n_clusters)):
+        msg = f"n_clusters={n_clusters!r} must be an integer."
+        raise ValueError(msg)
     record, fine = adata.uns[key], adata.obs[f"{key}_fine"].cat.codes.to_numpy(dtype=np.int64)
     joins = record["joins"]
     if n_clusters is None:
         n_joins = int((joins["signal"].to_numpy() >= min_signal).argmax()) if len(joins) else 0
         n_joins = n_joins if (joins["signal"] >= min_signal).any() else len(joins)
     else:
-        n_joins = len(joins) + 1 - n_clusters
+        n_joins = len(joins) + 1 - int(n_clusters)
         if not 0 <= n_joins <= len(joins):
             msg = f"n_clusters={n_clusters} must be from 1 to {len(joins) + 1}, the number before joining."
             raise ValueError(msg)
