@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,13 +69,16 @@ def into_scanpy(
         As in :func:`scanpy.pp.neighbors`.
     """
     import scanpy as sc
-    from sklearn.neighbors import KNeighborsTransformer
+    from scipy.sparse import SparseEfficiencyWarning
 
     k = min(n_neighbors, adata.n_obs - 1)
-    exact = KNeighborsTransformer(n_neighbors=k - 1, algorithm="brute") if adata.n_obs < EXACT_BELOW else None
-    sc.pp.neighbors(
-        adata, n_neighbors=k, use_rep=use_rep, transformer=exact, random_state=random_state, key_added=key_added
-    )
+    exact = "sklearn" if adata.n_obs < EXACT_BELOW else None
+    with warnings.catch_warnings():
+        # Of cells that are equal, scanpy changes the sparsity of the graph.
+        warnings.simplefilter("ignore", SparseEfficiencyWarning)
+        sc.pp.neighbors(
+            adata, n_neighbors=k, use_rep=use_rep, transformer=exact, random_state=random_state, key_added=key_added
+        )
 
 
 def average(x: np.ndarray, *, n_neighbors: int = 10, n_steps: int = 1, random_state: int = 0) -> np.ndarray:

@@ -89,7 +89,9 @@ def choose_n_clusters(
     if len(cells) > MOST_CELLS:
         cells = np.sort(rng.choice(cells, MOST_CELLS - 1, replace=False))
     few = raw if len(cells) == len(raw.obs_names) else raw.cells(np.isin(np.arange(len(raw.obs_names)), cells))
-    splits = [_alike_in_depth(halve(few, scheme, inputs, rng, seed=seed), few) for _ in range(n_splits)]
+    splits = [halve(few, scheme, inputs, rng, seed=seed) for _ in range(n_splits)]
+    if scheme == "count_split":
+        splits = [_alike_in_depth(halves, few) for halves in splits]
     if start is None:
         fine = diffusion.communities(features(inputs, few, seed)[1], resolution=resolution, random_state=seed)
     else:
@@ -169,8 +171,6 @@ def _alike_in_depth(halves: Halves, raw: Raw) -> Halves:
 
     Square roots and logarithms of normalised counts still depend on it, the more so the shallower the cells.
     """
-    if raw.kind == "rep":
-        return halves
     return replace(halves, x=_without_depth(halves.x, raw.totals), y=_without_depth(halves.y, raw.totals))
 
 

@@ -130,6 +130,9 @@ def n_clusters(
             raise ValueError(msg)
     for name in partitions or ():
         need_key("partitions", name, adata.obs, "adata.obs")
+        if adata.obs[name].isna().all():
+            msg = f"partitions={name!r} has no label for any cell; leave it out."
+            raise ValueError(msg)
     seed = resolve_seed(random_state)
     raw = read(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, drop_empty=drop_empty)
     inputs = Inputs(raw.kind, transform, gene_scaling, n_pcs)
