@@ -74,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="", help="h5ad with counts or log-normalised values")
     parser.add_argument("--labels", default="", help="column of obs to compare with")
-    parser.add_argument("--n-clusters", type=int, default=None, help="chosen by Leiden on the embedding if not given")
+    parser.add_argument("--n-clusters", type=int, default=None, help="chosen by the data if not given")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
