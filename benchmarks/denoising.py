@@ -394,7 +394,7 @@ def main():
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--data", nargs="+", default=None, choices=[*SIMULATIONS, *SETS])
     parser.add_argument("--seeds", type=int, default=None)
-    parser.add_argument("--magic", default="/tmp/venvs/magic/bin/python")
+    parser.add_argument("--magic", default=sys.executable, help="a Python that has magic-impute")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     data = options.data or (["types-200-0", "lineage-1000-0.2", "pollen14"] if options.quick else [*SIMULATIONS, *SETS])

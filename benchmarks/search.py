@@ -284,7 +284,7 @@ def main():
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--cells", nargs="+", type=int, default=None)
     parser.add_argument("--large", action="store_true")
-    parser.add_argument("--magic", default="/tmp/venvs/magic/bin/python")
+    parser.add_argument("--magic", default=sys.executable, help="a Python that has magic-impute")
     options = parser.parse_args()
     sizes = options.cells or [4_000, 20_000, *([100_000] if options.large else [])]
     jobs = [(part, n) for n in sizes for part in options.parts if part != "memory"]
