@@ -61,15 +61,21 @@ def plain() -> list[Variant]:
     return [Variant(name) for name in methods.registry()]
 
 
+def trained() -> list[Variant]:
+    """Methods that train a network of ours."""
+    return [v for v in plain() if "pretrain_steps" in {f.name for f in fields(methods.registry()[v.name])}]
+
+
 def variants() -> list[Variant]:
     return [Variant(name, each) for name in methods.registry() for each in likelihoods(name) or (None,)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `method`, `variant` or `counting` with every one there is."""
+    """Run a test that asks for `method`, `variant`, `training` or `counting` with every one there is."""
     tables = {
         "method": plain,
         "variant": variants,
+        "training": trained,
         "counting": lambda: [v for v in variants() if v.small().needs_counts],
     }
     for name, table in tables.items():

@@ -60,7 +60,7 @@ def everything(cells):
 def test_genes_are_features_as_plain_numpy_has_them(outlier, transform, gene_scaling):
     inputs, raw = Inputs("counts", transform, gene_scaling, None), read(outlier)
     x = inputs.fit(raw, seed=0)
-    cells = inputs.cells(raw, device=CPU, batch_size=64, count_likelihood=False, x=x)
+    cells = inputs.cells(raw, device=CPU, batch_size=64, with_counts=False, x=x)
     values, mean, sd = plain_features(outlier.X.toarray(), outlier.var["highly_variable"], transform, gene_scaling)
     np.testing.assert_allclose(everything(cells), (values - mean) / np.sqrt((sd**2).mean()), rtol=1e-4, atol=1e-4)
     assert (values[0, 3] < values[0].max()) or gene_scaling  # the outlier was clipped
@@ -73,7 +73,7 @@ def test_components_are_features_as_scikit_learn_has_them(outlier, transform, ge
     x = inputs.fit(raw, seed=0)
     assert inputs.n_features == 8
     x = None if route == "projected" else x
-    cells = inputs.cells(raw, device=CPU, batch_size=64, count_likelihood=route == "with counts", x=x)
+    cells = inputs.cells(raw, device=CPU, batch_size=64, with_counts=route == "with counts", x=x)
     values, *_ = plain_features(outlier.X.toarray(), outlier.var["highly_variable"], transform, gene_scaling)
     expected = PCA(8, svd_solver="full").fit_transform(values)
     expected /= np.sqrt((expected**2).mean())
@@ -93,7 +93,7 @@ def test_lognormalised_values_are_only_scaled_and_centred(lognorm):
     inputs.fit(raw, seed=0)
     x = lognorm.X.toarray().astype(np.float64)
     expected = np.minimum((x - x.mean(0)) / x.std(0), 10)
-    cells = inputs.cells(raw, device=CPU, batch_size=64, count_likelihood=False)
+    cells = inputs.cells(raw, device=CPU, batch_size=64, with_counts=False)
     np.testing.assert_allclose(everything(cells), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -103,7 +103,7 @@ def test_a_representation_is_only_turned_shifted_and_scaled():
     inputs, raw = Inputs("rep", "sqrt", 1.0, 3), read(ad.AnnData(obsm={"z": z}), use_rep="z")
     x = inputs.fit(raw, seed=0)
     assert inputs.n_features == 5  # nothing is left out, whatever n_pcs is
-    found = everything(inputs.cells(raw, device=CPU, batch_size=64, count_likelihood=False, x=x))
+    found = everything(inputs.cells(raw, device=CPU, batch_size=64, with_counts=False, x=x))
     assert (found**2).mean() == pytest.approx(1, rel=1e-4)
     apart = lambda m: ((m[:, None] - m[None]) ** 2).sum(2)  # noqa: E731
     np.testing.assert_allclose(apart(found) / apart(found).mean(), apart(z) / apart(z).mean(), rtol=1e-3, atol=1e-5)
@@ -115,7 +115,7 @@ def test_features_of_stored_inputs_are_the_same(types, n_pcs):
     inputs.fit(raw, seed=0)
     twin = Inputs(**inputs.config)
     twin.load_state_dict(inputs.state_dict())
-    arguments = dict(device=CPU, batch_size=64, count_likelihood=False)
+    arguments = dict(device=CPU, batch_size=64, with_counts=False)
     np.testing.assert_array_equal(everything(twin.cells(raw, **arguments)), everything(inputs.cells(raw, **arguments)))
 
 

@@ -56,21 +56,21 @@ def trained(types, method, path=None):
 
 @pytest.mark.parametrize("phase", [0, 1], ids=["first phase", "second phase"])
 def test_an_interrupted_run_still_gives_labels_and_can_go_on(
-    types, method, interrupt, phase, tmp_path, monkeypatch, same
+    types, training, interrupt, phase, tmp_path, monkeypatch, same
 ):
     path = tmp_path / "run.ckpt"
-    whole = trained(types, method.small())
+    whole = trained(types, training.small())
     if len(set(whole.history["phase"])) <= phase:
-        pytest.skip(f"{method.name} trains in one phase")
+        pytest.skip(f"{training.name} trains in one phase")
     pressed = interrupt(phase)
     with pytest.warns(Interrupted, match="interrupted in phase"):
-        partly = trained(types, method.small(), path)
+        partly = trained(types, training.small(), path)
     assert pressed == [phase]
     assert len(partly.history) < len(whole.history)
     assert set(partly.predict()) == {"0", "1", "2"}
     assert np.isfinite(partly.get_latent_representation()).all()
     monkeypatch.undo()
-    again = trained(types, method.small(), path)
+    again = trained(types, training.small(), path)
     same(again.history, whole.history)
     same(again.predict(soft=True), whole.predict(soft=True))
 
@@ -231,8 +231,8 @@ def test_a_phase_ends_when_labels_settle(changes, n_epochs):
 # ------------------------------------------------------------------------------------------------- history, divergence
 
 
-def test_history_has_a_row_an_epoch_and_a_column_a_term(types, method):
-    history = trained(types, method.small()).history
+def test_history_has_a_row_an_epoch_and_a_column_a_term(types, training):
+    history = trained(types, training.small()).history
     assert list(history.columns[:2]) == ["phase", "epoch"]
     for _, part in history.groupby("phase", sort=False):
         assert part["epoch"].tolist() == list(range(len(part)))
@@ -242,8 +242,8 @@ def test_history_has_a_row_an_epoch_and_a_column_a_term(types, method):
     assert history[terms].notna().any().all()
 
 
-def test_training_lowers_its_loss(types, method):
-    history = trained(types, method.small(pretrain_steps=60)).history
+def test_training_lowers_its_loss(types, training):
+    history = trained(types, training.small(pretrain_steps=60)).history
     first = history[history["phase"] == history["phase"].iloc[0]].dropna(axis=1)
     loss = first.drop(columns=["phase", "epoch", "held_out"], errors="ignore").sum(axis=1)
     assert loss.iloc[-1] < loss.iloc[0]
@@ -287,8 +287,8 @@ def test_without_progress_nothing_is_printed(types, method, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_progress_goes_to_standard_error(types, method, capsys):
-    model = sdc.Model(types, method.small())
+def test_progress_goes_to_standard_error(types, training, capsys):
+    model = sdc.Model(types, training.small())
     model.train(progress=True)
     out, err = capsys.readouterr()
     assert out == ""

@@ -117,6 +117,8 @@ class Model:
         self._latent: torch.Tensor | None = None
         self.latent_before: np.ndarray | None = None  # embedding before the clustering stage
         self.preservation: dict[str, float] = {}
+        self.tables: dict[str, Any] = {}  # more that the method says of each training cell
+        self.report: dict[str, Any] = {}  # and of the run
 
     def train(
         self,
@@ -153,18 +155,25 @@ class Model:
         trainer = Trainer(self.net, cells, seed=self.seed, checkpoint=saved, progress=progress)
         history = trainer.fit(self.method.schedule(self.net, cells, self.seed))
         self.net.requires_grad_(requires_grad=False).eval()
-        self.history = pd.DataFrame(history)
+        self.history = pd.DataFrame(history, columns=None if history else ["phase", "epoch"])
         self._latent = networks.embed(self.net, cells)
         self._compare(trainer.before, cells)
         self.order = self._by_size(self._latent)
+        self.tables, self.report = self.method.tables(self.net, cells), self.method.report(self.net, cells)
         self._raw = None
         self.seconds = time.perf_counter() - start
         logger.info("    finished (%.1f s): %d clusters", self.seconds, self.n_clusters)
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters."""
-        return len(self._trained().order)
+        """Number of clusters, that of cells which belong nowhere left out."""
+        return len(self._trained().order) - self.method.has_noise(self.net)
+
+    @property
+    def categories(self) -> list[str]:
+        """Names of the columns of memberships."""
+        named = [str(k) for k in range(self.n_clusters)]
+        return [*named, "noise"] if self.method.has_noise(self.net) else named
 
     def get_latent_representation(self, adata: AnnData | None = None) -> np.ndarray:
         """Embedding of cells, cells x `n_latent`; of the training cells if `adata` is None."""
@@ -181,7 +190,7 @@ class Model:
             Whether to return memberships (cells x clusters, rows sum to one) instead of labels (strings).
         """
         memberships = self.memberships(self.get_latent_representation(adata))
-        return memberships if soft else memberships.argmax(1).astype(str)
+        return memberships if soft else np.asarray(self.categories)[memberships.argmax(1)]
 
     @torch.no_grad()
     def memberships(self, embedding: np.ndarray) -> np.ndarray:
@@ -261,6 +270,9 @@ class Model:
         """The partition to start from, if no number of clusters is given; several processes take that of the first."""
         if self.method.n_clusters is not None:
             return None
+        if self.method.finds_number:
+            self.choice = {"chosen_by": self.method.finds_number}
+            return None
         choice = from_rank_zero(
             lambda: choose_n_clusters(raw, self.method.inputs(raw.kind), curve=False, seed=self.seed)
         )
@@ -296,17 +308,22 @@ class Model:
 
     def _cells(self, raw: Raw, batch_size: int, x: torch.Tensor | None = None) -> Cells:
         return self.inputs.cells(
-            raw, device=self.device, batch_size=batch_size, count_likelihood=self.method.needs_counts, x=x
+            raw, device=self.device, batch_size=batch_size, with_counts=self.method.reads_values, x=x
         )
 
     def _by_size(self, z: torch.Tensor) -> torch.Tensor:
         log_q = gathered(self.method.log_soft_assign(self.net, z))
         sizes = torch.bincount(log_q.argmax(1), minlength=log_q.shape[1])
-        if (sizes == 0).any():
+        n_noise = int(self.method.has_noise(self.net))
+        of_clusters = sizes[: len(sizes) - n_noise]
+        if (of_clusters == 0).any():
             logger.warning(
-                "%d of %d clusters are empty; fewer may describe the data.", int((sizes == 0).sum()), len(sizes)
+                "%d of %d clusters are empty; fewer may describe the data.",
+                int((of_clusters == 0).sum()),
+                len(of_clusters),
             )
-        return sizes.argsort(descending=True, stable=True).cpu()
+        order = of_clusters.argsort(descending=True, stable=True)
+        return torch.cat([order, order.new_tensor([len(of_clusters)] * n_noise)]).cpu()
 
     def _trained(self) -> Self:
         if self.order is None:

@@ -45,6 +45,8 @@ def write(
     memberships: np.ndarray,
     embedding: np.ndarray,
     before: np.ndarray | None,
+    tables: dict[str, Any],
+    categories: list[str],
     record: dict[str, Any],
     kept: Sequence[int] | np.ndarray,
 ) -> None:
@@ -64,12 +66,15 @@ def write(
         Kept cells x latent.
     before
         Kept cells x latent, as the embedding was before the clustering stage.
+    tables
+        More with a row for each kept cell, by the ending of its key in `obsm`.
+    categories
+        Names of the clusters.
     record
         What goes to `uns`.
     kept
         Positions of these cells in `adata`.
     """
-    categories = [str(k) for k in range(memberships.shape[1])]
     codes = np.full(adata.n_obs, -1)
     codes[kept] = labels
     proba = np.full((adata.n_obs, len(categories)), np.nan, dtype=np.float32)
@@ -81,7 +86,18 @@ def write(
             z[kept] = x
             adata.obsm[f"X_{key}{name}"] = z
     adata.obsm[f"{key}_proba"] = pd.DataFrame(proba, index=adata.obs_names, columns=categories)
+    for name, table in tables.items():
+        adata.obsm[f"{key}_{name}"] = _of_all(table, kept, adata)
     adata.uns[key] = record
+
+
+def _of_all(table: np.ndarray | pd.DataFrame, kept: Sequence[int] | np.ndarray, adata: AnnData) -> Any:
+    """A row for every cell, missing for those that were dropped."""
+    if isinstance(table, pd.DataFrame):
+        return table.set_axis(adata.obs_names[kept]).reindex(adata.obs_names)
+    found = np.full((adata.n_obs, table.shape[1]), np.nan, dtype=np.float32)
+    found[kept] = table
+    return found
 
 
 def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
@@ -96,12 +112,12 @@ def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
     """
     embedding = model.get_latent_representation(adata)
     memberships = model.memberships(embedding)
-    labels = memberships.argmax(1)
+    labels, categories = memberships.argmax(1), model.categories
     params = {"method": model.method.name(), **model.method.params, **model.source, **model.selection}
     record = {
         "params": {**params, "random_state": model.seed, "batch_size": model.batch_size, "device": str(model.device)},
-        "n_clusters": {**model.choice, "n_clusters": memberships.shape[1]},
-        "sizes": {str(k): int(n) for k, n in enumerate(np.bincount(labels, minlength=memberships.shape[1]))},
+        "n_clusters": {**model.choice, "n_clusters": model.n_clusters},
+        "sizes": dict(zip(categories, np.bincount(labels, minlength=len(categories)).tolist(), strict=True)),
         "history": model.history,
         "preservation": model.preservation,
         "seconds": model.seconds,
@@ -111,6 +127,7 @@ def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
             "n_features": model.inputs.n_features,
         },
         "versions": model.versions,
+        **model.report,
     }
     before = model.latent_before if adata is None else None
     kept = model.kept if adata is None else np.arange(len(labels))
@@ -119,6 +136,8 @@ def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
         "memberships": memberships,
         "embedding": embedding,
         "before": before,
+        "tables": model.tables if adata is None else {},
+        "categories": categories,
         "record": record,
         "kept": kept,
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -40,6 +40,14 @@ class Phase:
         weights of the lowest. None trains on all cells for all epochs.
     lr
         Learning rate of Adam.
+    lr_of
+        Other learning rates, by the beginning of the parameters' names (`{"mixture.": 2e-3}`).
+    decay
+        Factor of all learning rates from one epoch to the next.
+    max_norm
+        Gradients whose norm is larger are shortened to it.
+    after
+        Called without gradients after every step of the optimiser: a teacher that follows, or a bound that is kept.
     """
 
     name: str
@@ -52,3 +60,7 @@ class Phase:
     min_refreshes: int = 3
     patience: int | None = None
     lr: float = 1e-3
+    lr_of: Mapping[str, float] = field(default_factory=dict)
+    decay: float = 1.0
+    max_norm: float | None = None
+    after: Callable[[], None] | None = None

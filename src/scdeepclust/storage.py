@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .model import Model
 
-FORMAT = 2
+FORMAT = 3
 SETTINGS, WEIGHTS, HISTORY = "model.json", "weights.safetensors", "history.json"
 
 
@@ -51,6 +51,7 @@ def save(model: Model, folder: str | os.PathLike, *, overwrite: bool) -> None:
         "selection": model.selection,
         "versions": model.versions,
         "preservation": model.preservation,
+        "report": {k: v for k, v in model.report.items() if not isinstance(v, pd.DataFrame)},
         "choice": {k: v for k, v in model.choice.items() if not isinstance(v, pd.DataFrame)},
     }
     weights = {f"net.{k}": v for k, v in model.net.state_dict().items()}
@@ -87,10 +88,15 @@ def load(cls: type[Model], folder: str | os.PathLike, device: torch.device) -> A
             msg = f"format {settings['format']}, not {FORMAT}"
             raise ValueError(msg)
         weights = load_file(folder / WEIGHTS)
-        return _restore(cls, settings, weights, pd.read_json(folder / HISTORY, orient="split"), device)
+        return _restore(cls, settings, weights, _history(folder / HISTORY), device)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         msg = f"{str(folder)!r} is not a model saved by this version of scdeepclust, or is damaged ({error})."
         raise ValueError(msg) from error
+
+
+def _history(path: Path) -> pd.DataFrame:
+    found = json.loads(path.read_text())
+    return pd.DataFrame(found["data"], columns=found["columns"])
 
 
 def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFrame, device: torch.device) -> Any:
@@ -106,7 +112,7 @@ def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFr
     model.inputs.to(device)
     model.kept, model._raw, model._latent, model.latent_before = None, None, None, None
     model.selection, model.versions, model.choice = settings["selection"], settings["versions"], settings["choice"]
-    model.preservation = settings["preservation"]
+    model.preservation, model.tables, model.report = settings["preservation"], {}, settings["report"]
     n_genes, n_categories = len(model.var_names), len(model.batch_categories)
     with torch.random.fork_rng(devices=[]):
         model.net = model.method.network(model.inputs, n_genes=n_genes, n_categories=n_categories).to(device)

@@ -90,7 +90,7 @@ class Trainer:
         if not first:
             self.best = {}
         self.net.train()
-        optimizer = self._optimizer(phase)
+        optimizer = self._optimizer(phase) if phase.epochs else None
         if first and stored:
             optimizer.load_state_dict(stored["optimizer"])
         seen, held_out = self._split(n, phase)
@@ -110,6 +110,8 @@ class Trainer:
                         break
                     if epoch:  # the first refresh has nothing to compare with
                         row["label_change"] = changed
+                for group in optimizer.param_groups:
+                    group["lr"] = group["initial_lr"] * phase.decay**epoch
                 row |= self._epoch(phase, optimizer, seen)
                 if held_out is not None:
                     row["held_out"] = self._held_out(phase, held_out)
@@ -135,8 +137,12 @@ class Trainer:
             raise ValueError(_diverged(phase, "weights are not finite"))
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
-        parameters = [p for p in self.net.parameters() if p.requires_grad and p.numel()]
-        return torch.optim.Adam(parameters, lr=phase.lr, fused=True)
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, p in self.net.named_parameters():
+            if p.requires_grad and p.numel():
+                lr = next((lr for start, lr in phase.lr_of.items() if name.startswith(start)), phase.lr)
+                groups.setdefault(lr, []).append(p)
+        return torch.optim.Adam([{"params": p, "lr": lr, "initial_lr": lr} for lr, p in groups.items()], fused=True)
 
     def _split(self, n: int, phase: Phase) -> tuple[Tensor, Tensor | None]:
         """Cells to train on and cells held out; the same again when a run goes on."""
@@ -161,7 +167,12 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
             torch.stack(list(terms.values())).sum().backward()
             average_gradients(parameters)
+            if phase.max_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, phase.max_norm)
             optimizer.step()
+            if phase.after:
+                with torch.no_grad():
+                    phase.after()
             n_seen += len(batch.index)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() * len(batch.index)
@@ -189,11 +200,11 @@ class Trainer:
     def _out_of_patience(self, phase: Phase) -> bool:
         return phase.patience is not None and self.best.get("since", 0) >= phase.patience
 
-    def _save(self, n: int, epoch: int, optimizer: torch.optim.Optimizer) -> None:
+    def _save(self, n: int, epoch: int, optimizer: torch.optim.Optimizer | None) -> None:
         if self.checkpoint and not self.interrupted:
             self.checkpoint.save({
                 "net": self.net.state_dict(),
-                "optimizer": optimizer.state_dict(),
+                "optimizer": optimizer.state_dict() if optimizer else {},
                 "generator": self.generator.get_state(),
                 "at": (n, epoch),
                 "history": self.history,

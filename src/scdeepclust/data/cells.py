@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
     x: Tensor  # what the encoder sees, cells x features
     target: Tensor  # what a decoder with squared error explains; differs from x where the method asks
-    counts: Counts | None  # what a count likelihood explains
+    counts: Counts | None  # what a count likelihood explains, and views are made of
     size: Tensor | None  # size factor of each cell (total / median total), cells x 1
     covariates: Tensor | None  # one-hot, cells x categories
     index: Tensor  # which cells
@@ -71,15 +71,16 @@ class Cells:
     rows
         Counts or log-normalised values as CSR, where the encoder or the decoder needs genes.
     features
-        Derives features from rows where `x` is None.
+        Derives features from rows and size factors, where there are genes: all features where `x` is None, and those of
+        changed views of a cell.
     size
         Size factors.
     covariates
         Codes of each cell's category, and how many categories there are.
     target
         What a decoder with squared error explains, where it is not `x` itself.
-    count_likelihood
-        Whether minibatches carry counts.
+    with_counts
+        Whether minibatches carry counts (or log-normalised values), for a likelihood or for views of a cell.
     neighbors
         Nearest neighbours of each cell, cells x neighbours, where a method holds them together.
     partition
@@ -94,7 +95,7 @@ class Cells:
     size: Tensor | None = None
     covariates: tuple[Tensor, int] | None = None
     target: Tensor | None = None
-    count_likelihood: bool = False
+    with_counts: bool = False
     neighbors: Tensor | None = None
     partition: np.ndarray | None = None
 
@@ -104,7 +105,7 @@ class Cells:
     def __getitem__(self, index: Tensor) -> Batch:
         index = index.to(self.device)
         size = None if self.size is None else self.size[index]
-        rows = self.rows[index] if self.x is None or self.count_likelihood else None
+        rows = self.rows[index] if self.x is None or self.with_counts else None
         x = self.features(rows, size) if self.x is None else self.x[index]
         target = x if self.target is None else self.target[index]
         covariates = None
@@ -112,7 +113,7 @@ class Cells:
             codes, n_categories = self.covariates
             # A category never seen in training has code -1 and all zeros: the average over categories it is not.
             covariates = (codes[index, None] == torch.arange(n_categories, device=self.device)).float()
-        return Batch(x, target, rows if self.count_likelihood else None, size, covariates, index)
+        return Batch(x, target, rows if self.with_counts else None, size, covariates, index)
 
     def n_batches(self, n_cells: int | None = None) -> int:
         """Minibatches in an epoch; the same in every process."""

@@ -163,21 +163,23 @@ class Inputs(nn.Module):
         return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) / self.spread.cpu()
 
     def features(self, rows: Counts, size: Tensor | None) -> Tensor:
-        """Features of a minibatch where the network sees genes; the same as the sparse route, on the device."""
+        """Features of a minibatch from its values, on the device; the same as by the sparse route."""
         value = rows.value
         if self.kind == "counts":
             value = value / size[rows.row, 0]
             value = value.sqrt() if self.transform == "sqrt" else value.log1p()
         value = torch.minimum(value / self.scale[rows.gene], self.ceiling[rows.gene])
-        return (rows._replace(value=value).dense() - self.mean) / self.spread
+        x = rows._replace(value=value).dense() - self.mean
+        return (x @ self.components.T if self._projects else x) / self.spread
 
     def cells(
-        self, raw: Raw, *, device: torch.device, batch_size: int, count_likelihood: bool, x: Tensor | None = None
+        self, raw: Raw, *, device: torch.device, batch_size: int, with_counts: bool, x: Tensor | None = None
     ) -> Cells:
         """Put cells on a device; `x` are their features where :meth:`fit` has computed them already."""
         if x is None and self.principal:
             x = self.project(raw)
-        needs_rows = x is None or count_likelihood
+        with_counts = with_counts and self.kind != "rep"
+        needs_rows = x is None or with_counts
         size = None
         if self.kind == "counts" and needs_rows:
             size = torch.from_numpy(self.size(raw))[:, None].to(device)
@@ -189,10 +191,10 @@ class Inputs(nn.Module):
             batch_size=batch_size,
             x=None if x is None else x.to(device),
             rows=Rows(raw.values, device) if needs_rows else None,
-            features=None if x is not None else self.features,
+            features=None if self.kind == "rep" else self.features,
             size=size,
             covariates=covariates,
-            count_likelihood=count_likelihood,
+            with_counts=with_counts,
         )
 
     def log_mean(self, raw: Raw) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt
 
 from .. import diffusion, losses, networks
 from ..schedule import Phase
-from .base import Method
+from .features import FeatureMethod
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,20 +18,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoencoderMethod(Method, abstract=True):
+class AutoencoderMethod(FeatureMethod, abstract=True):
     """Parameters of every method that learns an autoencoder.
 
     Parameters
     ----------
-    transform
-        How counts, divided by the cell's size factor, become features: `"sqrt"` or `"log1p"`. Log-normalised values
-        are taken as they are.
-    gene_scaling
-        Power of its standard deviation by which each gene is divided: 0 leaves genes as they are (large types are
-        told apart best), 1 gives z-scores (rare types are), 0.5 is between. Clipped at 10 standard deviations.
-    n_pcs
-        Principal components of these features that the network reads. None gives it the genes themselves. A
-        representation (`use_rep`) is read as it is.
     likelihood
         What the decoder explains: the features, by squared error (`"mse"`), or the counts, by a negative binomial
         (`"nb"`) with a dispersion for each gene, or one with extra zeros (`"zinb"`).
@@ -64,9 +55,6 @@ class AutoencoderMethod(Method, abstract=True):
         Learning rate of Adam in pretraining.
     """
 
-    transform: Literal["sqrt", "log1p"] = "sqrt"
-    gene_scaling: Annotated[float, Ge(0), Le(1)] = 0.5
-    n_pcs: Annotated[int, Ge(2)] | None = 20
     likelihood: Literal["mse", "nb", "zinb"] = "mse"
     network_type: Literal["residual", "mlp"] = "residual"
     hidden: tuple[Annotated[int, Ge(1)], ...] = (256, 64)
@@ -84,12 +72,6 @@ class AutoencoderMethod(Method, abstract=True):
     def needs_counts(self) -> bool:
         """Whether a likelihood explains counts."""
         return self.likelihood != "mse"
-
-    def inputs(self, kind: str) -> Inputs:
-        """The transformation from stored values of a `kind` to what the network sees."""
-        from ..data import Inputs
-
-        return Inputs(kind, self.transform, self.gene_scaling, self.n_pcs)
 
     def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
         """An autoencoder with cluster centres."""

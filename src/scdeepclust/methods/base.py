@@ -103,7 +103,17 @@ class Method(ABC):
     @property
     @abstractmethod
     def needs_counts(self) -> bool:
-        """Whether a likelihood explains counts."""
+        """Whether nothing but counts will do, as for a likelihood of counts."""
+
+    @property
+    def reads_values(self) -> bool:
+        """Whether minibatches carry the stored values of genes, beside the features made of them."""
+        return self.needs_counts
+
+    @property
+    def finds_number(self) -> str:
+        """What finds the number of clusters where none is given, in words; nothing, and it is found before training."""
+        return ""
 
     @abstractmethod
     def inputs(self, kind: str) -> Inputs:
@@ -127,3 +137,15 @@ class Method(ABC):
     @abstractmethod
     def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:
         """Log of the membership of embedded cells in clusters, cells x clusters; rows sum to one in probabilities."""
+
+    def has_noise(self, net: nn.Module) -> bool:
+        """Whether the last column of memberships is for cells that belong nowhere."""
+        return False
+
+    def tables(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
+        """More to be stored of each cell: arrays or frames with a row a cell, by the ending of their key in `obsm`."""
+        return {}
+
+    def report(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
+        """More to be recorded of the run, as values that h5ad can hold."""
+        return {}

@@ -6,5 +6,10 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={"autoencoder": ["Autoencoder", "Decoded"], "centroids": ["Centroids"], "embedding": ["embed"]},
+    submod_attrs={
+        "autoencoder": ["Autoencoder", "Decoded", "mlp"],
+        "centroids": ["Centroids"],
+        "embedding": ["Identity", "embed"],
+        "head": ["Head"],
+    },
 )

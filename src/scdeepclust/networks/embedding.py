@@ -19,3 +19,11 @@ def embed(net: nn.Module, cells: Cells) -> Tensor:
     z = torch.cat([net.encode(batch.x) for batch in cells.chunks()])
     net.train(training)
     return z
+
+
+class Identity(nn.Module):
+    """An encoder that leaves features as they are."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The features themselves."""
+        return x
