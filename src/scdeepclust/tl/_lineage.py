@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -8,8 +7,6 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-logger = logging.getLogger(__name__)
 
 FEWEST_CELLS = 10
 
@@ -23,7 +20,7 @@ def lineage(
     n_neighbors: int = 15,
     n_dcs: int = 10,
     min_confidence: float = 0.05,
-    fates: Literal["auto", "palantir"] | None = "auto",
+    fates: Literal["auto", "palantir", "cellrank"] | None = "auto",
     layer: str | None = None,
     key_added: str = "lineage",
     random_state: int | np.random.Generator | None = 0,
@@ -59,8 +56,10 @@ def lineage(
         Edges of the tree whose PAGA connectivity (edges between two clusters over those expected by chance, at most 1)
         is lower are cut.
     fates
-        `"palantir"` adds probabilities of ending in each tip of the tree (Setty et al. 2019), `"auto"` does where
-        palantir is installed, None does not.
+        Adds probabilities of ending in each tip of the tree, by `"palantir"` (Setty et al. 2019,
+        doi 10.1038/s41587-019-0068-4: random walks on its own diffusion components) or `"cellrank"` (Lange et al. 2022,
+        doi 10.1038/s41592-021-01346-6: absorption of the neighbour graph's walk, directed by the pseudotime). `"auto"`
+        takes the first of them that is installed, None leaves fates out.
     layer
         Layer in which a root gene is looked up; `X` if None.
     key_added
@@ -100,7 +99,7 @@ def lineage(
         The root is ambiguous (the message lists what it may be), there is one cluster only, or the embedding has values
         that are not finite.
     ImportError
-        `fates="palantir"` without palantir.
+        `fates` names a package that is not installed.
 
     Notes
     -----
@@ -120,6 +119,7 @@ def lineage(
     from ..arguments import resolve_seed
     from ..data.checks import check_anndata, need_key
     from ..train import kept_threads
+    from ._fates import find_fates
     from ._root import find_root
     from ._tree import branches_of, directed_tree, segments_of
 
@@ -137,7 +137,7 @@ def lineage(
         bare.uns["iroot"] = iroot
         tree, clusters = directed_tree(bare, n_dcs, min_confidence)
         members = branches_of(tree, clusters)
-        probabilities = _fates(bare, members, iroot, seed, fates) if fates is not None else None
+        probabilities = find_fates(bare, list(members), iroot, seed, fates) if fates is not None else None
     adata = adata.copy() if copy else adata
     names = {tip: tip.replace("/", "|") for tip in members}  # h5ad cannot store "/" in a name
     time = bare.obs["dpt_pseudotime"].to_numpy()
@@ -178,6 +178,8 @@ def lineage(
 
 
 def _check(n_neighbors: int, n_dcs: int, min_confidence: float, fates: str | None) -> None:
+    from ._fates import PACKAGES
+
     for name, value, least in (("n_neighbors", n_neighbors, 3), ("n_dcs", n_dcs, 2)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             msg = f"{name}={value!r} must be an integer of at least {least}."
@@ -185,8 +187,8 @@ def _check(n_neighbors: int, n_dcs: int, min_confidence: float, fates: str | Non
     if not min_confidence >= 0:
         msg = f"min_confidence={min_confidence!r} must be at least 0; at 1 only the surest links stay."
         raise ValueError(msg)
-    if fates not in {"auto", "palantir", None}:
-        msg = f"fates={fates!r} must be 'auto', 'palantir' or None."
+    if fates not in {"auto", *PACKAGES, None}:
+        msg = f"fates={fates!r} must be 'auto', {', '.join(map(repr, PACKAGES))} or None."
         raise ValueError(msg)
 
 
@@ -240,39 +242,3 @@ def _along(bare: AnnData, path: list[str]) -> np.ndarray:
     time = bare.obs["dpt_pseudotime"].where(bare.obs["cluster"].isin(path)).to_numpy(dtype=float)
     first, last = np.nanmin(time), np.nanmax(time)
     return (time - first) / max(last - first, 1e-12)
-
-
-def _fates(bare: AnnData, branches: dict[str, list[str]], iroot: int, seed: int, asked: str) -> pd.DataFrame | None:
-    """Probabilities of ending in the last cell of each tip, where palantir is installed and can tell."""
-    try:
-        import palantir
-    except ImportError as error:
-        if asked == "auto":
-            return None
-        msg = f"fates='palantir' needs palantir, which cannot be imported ({error}); install it or give fates=None."
-        raise ImportError(msg) from error
-    time, ends = bare.obs["dpt_pseudotime"], {}
-    for tip in branches:
-        there = time[(bare.obs["cluster"] == tip).to_numpy()]
-        if there.notna().any() and there.idxmax() != bare.obs_names[iroot]:
-            ends[there.idxmax()] = tip
-    reached = time.notna().to_numpy()
-    rep = pd.DataFrame(bare.obsm["rep"][reached], index=bare.obs_names[reached])
-    try:
-        space = palantir.utils.determine_multiscale_space(
-            palantir.utils.run_diffusion_maps(rep, n_components=10, knn=min(30, len(rep) - 1))
-        )
-        found = palantir.core.run_palantir(
-            space,
-            bare.obs_names[iroot],
-            terminal_states=list(ends),
-            knn=min(30, len(rep) - 1),
-            num_waypoints=min(1200, len(rep)),
-            seed=seed,
-        )
-    except (IndexError, KeyError, RuntimeError, ValueError) as error:
-        if asked != "auto":
-            raise
-        logger.warning("palantir found no fates (%s); give fates=None to leave them out.", error)
-        return None
-    return found.branch_probs.rename(columns=ends).reindex(bare.obs_names)
