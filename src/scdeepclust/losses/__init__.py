@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "clustering.collapse": ["CollapseWarning", "collapsed", "farthest"],
         "clustering.hardening": ["SharpenedTarget", "hardening", "sharpen", "student_t"],
         "clustering.locality": ["locality"],
+        "clustering.mixture": ["mixture_divergence", "mixture_log_posterior"],
     },
 )

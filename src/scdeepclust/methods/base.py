@@ -11,6 +11,7 @@ from annotated_types import Ge
 from .parameters import checked, hints, nearest
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from ..data import Cells, Inputs, Raw
@@ -149,3 +150,17 @@ class Method(ABC):
     def report(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
         """More to be recorded of the run, as values that h5ad can hold."""
         return {}
+
+    def mixture(self, net: nn.Module) -> dict[str, np.ndarray]:
+        """Weights, means and variances of the clusters, where they are Gaussians."""
+        raise self._not_generative()
+
+    def sample(
+        self, net: nn.Module, component: int, n: int, *, covariates: Tensor | None, size_factor: float, seed: int
+    ) -> np.ndarray:
+        """Draw cells of a cluster, cells x genes (or features)."""
+        raise self._not_generative()
+
+    def _not_generative(self) -> TypeError:
+        can = [repr(name) for name, kind in registry().items() if kind.sample is not Method.sample]
+        return TypeError(f"Method {self.name()!r} is no model of cells that could draw some; train {', '.join(can)}.")
