@@ -39,6 +39,8 @@ class Raw:
         Codes of each cell's batch.
     batch_categories
         Names of the batches.
+    labels
+        Codes of each cell's known label, -1 for cells without; only where a method asks for labels.
     kept
         Which cells of the AnnData these are: all, unless empty cells were dropped.
     totals
@@ -56,6 +58,7 @@ class Raw:
     n_genes: int = 0
     batches: np.ndarray | None = None
     batch_categories: list[str] = field(default_factory=list)
+    labels: np.ndarray | None = None
 
     def genes(self, keep: np.ndarray) -> Raw:
         """The same cells with some of the genes."""
@@ -71,6 +74,7 @@ class Raw:
             kept=self.kept[keep],
             totals=None if self.totals is None else self.totals[keep],
             batches=None if self.batches is None else self.batches[keep],
+            labels=None if self.labels is None else self.labels[keep],
         )
 
 
@@ -83,6 +87,7 @@ def read(
     batch_key: str | None = None,
     counts: bool = False,
     drop_empty: bool = False,
+    labels_key: str | None = None,
 ) -> Raw:
     """Read the matrix that a method asks for; `adata` is not changed.
 
@@ -113,7 +118,22 @@ def read(
             raise ValueError(msg)
         codes, categories = column.cat.codes.to_numpy(dtype=np.int64), [str(c) for c in column.cat.categories]
         raw = replace(raw, batches=codes, batch_categories=categories)
+    if labels_key is not None:
+        raw = replace(raw, labels=_read_labels(adata, labels_key))
     return raw if raw.kind == "rep" else _without_empty(raw, drop_empty=drop_empty)
+
+
+def _read_labels(adata: AnnData, labels_key: str) -> np.ndarray:
+    """Codes of labels that a method is told, -1 for missing ones."""
+    need_key("labels_key", labels_key, adata.obs, "adata.obs")
+    column = adata.obs[labels_key].astype("category").cat.remove_unused_categories()
+    if len(column.cat.categories) < 2:
+        msg = (
+            f"labels_key={labels_key!r} holds {len(column.cat.categories)} label(s) "
+            f"({listing(column.cat.categories)}); at least 2 are needed to tell cells apart."
+        )
+        raise ValueError(msg)
+    return column.cat.codes.to_numpy(dtype=np.int64)
 
 
 def read_representation(adata: AnnData, use_rep: str) -> Raw:

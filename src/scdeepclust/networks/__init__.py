@@ -7,9 +7,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "autoencoder": ["Autoencoder", "Decoded", "mlp"],
+        "autoencoder": ["Autoencoder", "Decoded", "encoder", "mlp"],
         "centroids": ["Centroids"],
         "embedding": ["Identity", "embed"],
         "head": ["Head"],
+        "masked": ["MaskedAutoencoder"],
+        "projector": ["ClusterHead", "Projector", "Prototypes", "SelfDistilled"],
     },
 )
