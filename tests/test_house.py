@@ -26,7 +26,7 @@ WRAPS_ARRAYS = ("diffusion/partition.py",)
 
 # Nothing imports, when it is loaded, from a room of a higher floor.
 FLOORS = [
-    ("distributed", "schedule", "losses", "networks", "diffusion", "clustering"),
+    ("distributed", "schedule", "losses", "views", "networks", "diffusion", "clustering"),
     ("data",),
     ("methods", "selection"),
     ("train", "checkpoint", "arguments"),

@@ -119,7 +119,14 @@ class Model:
         self.selection = {"mask_var": mask_var if named else "array", "drop_empty": drop_empty}
         self.versions = versions()
         with kept_threads():
-            raw = read(adata, **self.source, mask_var=mask_var, counts=self.method.needs_counts, drop_empty=drop_empty)
+            raw = read(
+                adata,
+                **self.source,
+                mask_var=mask_var,
+                counts=self.method.needs_counts,
+                drop_empty=drop_empty,
+                labels_key=self.method.labels_key,
+            )
         check_enough_cells(raw, self.method)
         check_same_genes(raw)
         self._raw: Raw | None = raw
@@ -341,7 +348,7 @@ class Model:
             "covariates": raw.categories,
         }
         arrays = [raw.values] if raw.kind == "rep" else [raw.values.data, raw.values.indices, raw.values.indptr]
-        arrays += [array for array in (raw.covariates, raw.totals) if array is not None]
+        arrays += [array for array in (raw.covariates, raw.totals, raw.labels) if array is not None]
         found = Checkpoint(path, fingerprint(settings, arrays))
         found.load()  # a file that cannot serve is refused before any work
         return found

@@ -82,8 +82,8 @@ class Cells:
     rows
         Counts or log-normalised values as CSR, where the encoder or the decoder needs genes.
     features
-        Derives features from rows, size factors and covariates, where there are genes: all features where `x` is
-        None, and those of changed views of a cell.
+        Derives features from rows, size factors, covariates and, if some are hidden, the genes that are kept; where there
+        are genes: all features where `x` is None, and those of changed views of a cell.
     size
         Size factors.
     covariates
@@ -94,6 +94,8 @@ class Cells:
         Whether minibatches carry counts (or log-normalised values), for a likelihood or for views of a cell.
     neighbors
         Nearest neighbours of each cell, cells x neighbours, where a method holds them together.
+    labels
+        Known label of each cell, for the method that asks for labels; -1 where there is none.
     partition
         Cluster of each cell where the data have chosen clusters to start from; -1 for cells without a say.
     """
@@ -102,12 +104,13 @@ class Cells:
     batch_size: int
     x: Tensor | None = None
     rows: Rows | None = None
-    features: Callable[[Counts, Tensor | None, Tensor | None], Tensor] | None = None
+    features: Callable[..., Tensor] | None = None
     size: Tensor | None = None
     covariates: tuple[Tensor, tuple[int, ...]] | None = None
     target: Tensor | None = None
     with_counts: bool = False
     neighbors: Tensor | None = None
+    labels: Tensor | None = None
     partition: np.ndarray | None = None
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from .. import views
 from .cells import CHUNK, Cells, Rows, one_hot
 from .correction import Correction
 
@@ -181,14 +182,20 @@ class Inputs(nn.Module):
         ]
         return torch.cat(parts)
 
-    def features(self, rows: Counts, size: Tensor | None, covariates: Tensor | None = None) -> Tensor:
-        """Features of a minibatch from its values, on the device; the same as by the sparse route."""
+    def features(
+        self, rows: Counts, size: Tensor | None, covariates: Tensor | None = None, kept: Tensor | None = None
+    ) -> Tensor:
+        """Features of a minibatch from its values, on the device; the same as by the sparse route.
+
+        Of genes that are not `kept` (cells x genes, booleans) nothing is read.
+        """
         value = rows.value
         if self.kind == "counts":
             value = value / size[rows.row, 0]
             value = value.sqrt() if self.transform == "sqrt" else value.log1p()
         value = torch.minimum(value / self.scale[rows.gene], self.ceiling[rows.gene])
         x = rows._replace(value=value).dense() - self.mean
+        x = x if kept is None else views.kept_of(x, kept)
         x = (x @ self.components.T if self._projects else x) / self.spread
         return self.correction(x, covariates)
 
@@ -206,6 +213,7 @@ class Inputs(nn.Module):
         covariates = None
         if raw.covariates is not None:
             covariates = (torch.from_numpy(raw.covariates).to(device), tuple(map(len, raw.categories)))
+        labels = None if raw.labels is None else torch.from_numpy(raw.labels).to(device)
         return Cells(
             device=device,
             batch_size=batch_size,
@@ -215,6 +223,7 @@ class Inputs(nn.Module):
             size=size,
             covariates=covariates,
             with_counts=with_counts,
+            labels=labels,
         )
 
     def log_mean(self, raw: Raw) -> Tensor:

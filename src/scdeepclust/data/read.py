@@ -39,6 +39,8 @@ class Raw:
         Codes of each cell's categories, cells x covariates; -1 for a category that has no code.
     categories
         Names of the categories of each covariate; batches are the first.
+    labels
+        Codes of each cell's known label, -1 for cells without; only where a method asks for labels.
     kept
         Which cells of the AnnData these are: all, unless empty cells were dropped.
     totals
@@ -56,6 +58,7 @@ class Raw:
     n_genes: int = 0
     covariates: np.ndarray | None = None
     categories: list[list[str]] = field(default_factory=list)
+    labels: np.ndarray | None = None
 
     def genes(self, keep: np.ndarray) -> Raw:
         """The same cells with some of the genes."""
@@ -71,6 +74,7 @@ class Raw:
             kept=self.kept[keep],
             totals=None if self.totals is None else self.totals[keep],
             covariates=None if self.covariates is None else self.covariates[keep],
+            labels=None if self.labels is None else self.labels[keep],
         )
 
 
@@ -84,6 +88,7 @@ def read(
     categorical_covariate_keys: Sequence[str] | None = None,
     counts: bool = False,
     drop_empty: bool = False,
+    labels_key: str | None = None,
 ) -> Raw:
     """Read the matrix that a method asks for; `adata` is not changed.
 
@@ -111,6 +116,8 @@ def read(
         columns = [_categorical(adata, argument, key) for argument, key in named]
         codes = np.column_stack([column.cat.codes.to_numpy(dtype=np.int64) for column in columns])
         raw = replace(raw, covariates=codes, categories=[[str(c) for c in column.cat.categories] for column in columns])
+    if labels_key is not None:
+        raw = replace(raw, labels=_read_labels(adata, labels_key))
     raw = raw if raw.kind == "rep" else _without_empty(raw, drop_empty=drop_empty)
     _check_categories(raw, named)
     return raw
@@ -151,6 +158,19 @@ def _check_categories(raw: Raw, named: list[tuple[str, str]]) -> None:
                 "Join them with others or drop these cells; a column of numbers cannot serve."
             )
             raise ValueError(msg)
+
+
+def _read_labels(adata: AnnData, labels_key: str) -> np.ndarray:
+    """Codes of labels that a method is told, -1 for missing ones."""
+    need_key("labels_key", labels_key, adata.obs, "adata.obs")
+    column = adata.obs[labels_key].astype("category").cat.remove_unused_categories()
+    if len(column.cat.categories) < 2:
+        msg = (
+            f"labels_key={labels_key!r} holds {len(column.cat.categories)} label(s) "
+            f"({listing(column.cat.categories)}); at least 2 are needed to tell cells apart."
+        )
+        raise ValueError(msg)
+    return column.cat.codes.to_numpy(dtype=np.int64)
 
 
 def read_representation(adata: AnnData, use_rep: str) -> Raw:

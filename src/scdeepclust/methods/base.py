@@ -107,6 +107,11 @@ class Method(ABC):
         """Whether nothing but counts will do, as for a likelihood of counts."""
 
     @property
+    def labels_key(self) -> str | None:
+        """Column of `obs` with labels, for a method that is told some of them."""
+        return None
+
+    @property
     def reads_values(self) -> bool:
         """Whether minibatches carry the stored values of genes, beside the features made of them."""
         return self.needs_counts

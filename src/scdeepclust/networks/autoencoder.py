@@ -50,6 +50,11 @@ class Residual(nn.Module):
         return self.linear(x) + self.correction(x)
 
 
+def encoder(n_in: int, hidden: Sequence[int], n_latent: int, *, residual: bool) -> nn.Module:
+    """An encoder that begins as the identity on the leading features, or a plain perceptron."""
+    return Residual(n_in, hidden, n_latent) if residual else mlp(n_in, *hidden, n_latent)
+
+
 def linear(n_in: int, n_out: int, *, identity: bool = True) -> nn.Linear:
     """A trainable linear layer that begins by passing on its first features, or at random."""
     layer = nn.Linear(n_in, n_out)
@@ -98,7 +103,7 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         self.n_out = n_out
-        self.encoder = Residual(n_vars, hidden, n_latent) if residual else mlp(n_vars, *hidden, n_latent)
+        self.encoder = encoder(n_vars, hidden, n_latent, residual=residual)
         widths = (n_latent + n_covariates, *reversed(hidden))
         if residual and not counts:
             self.decoder: nn.Module = nn.Identity()
