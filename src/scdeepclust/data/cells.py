@@ -91,7 +91,7 @@ class Cells:
     batch_size: int
     x: Tensor | None = None
     rows: Rows | None = None
-    features: Callable[[Counts, Tensor | None], Tensor] | None = None
+    features: Callable[..., Tensor] | None = None
     size: Tensor | None = None
     covariates: tuple[Tensor, int] | None = None
     target: Tensor | None = None

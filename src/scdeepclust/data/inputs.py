@@ -162,14 +162,18 @@ class Inputs(nn.Module):
         x = values @ components.T - self.mean.cpu().numpy() @ components.T
         return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) / self.spread.cpu()
 
-    def features(self, rows: Counts, size: Tensor | None) -> Tensor:
-        """Features of a minibatch from its values, on the device; the same as by the sparse route."""
+    def features(self, rows: Counts, size: Tensor | None, seen: Tensor | None = None) -> Tensor:
+        """Features of a minibatch from its values, on the device; the same as by the sparse route.
+
+        Genes that are not `seen` (a boolean each; None sees all) stand at their mean.
+        """
         value = rows.value
         if self.kind == "counts":
             value = value / size[rows.row, 0]
             value = value.sqrt() if self.transform == "sqrt" else value.log1p()
         value = torch.minimum(value / self.scale[rows.gene], self.ceiling[rows.gene])
         x = rows._replace(value=value).dense() - self.mean
+        x = x if seen is None else x * seen
         return (x @ self.components.T if self._projects else x) / self.spread
 
     def cells(
