@@ -183,11 +183,12 @@ class Inputs(nn.Module):
         return torch.cat(parts)
 
     def features(
-        self, rows: Counts, size: Tensor | None, covariates: Tensor | None = None, kept: Tensor | None = None
+        self, rows: Counts, size: Tensor | None, covariates: Tensor | None = None, *, kept: Tensor | None = None
     ) -> Tensor:
         """Features of a minibatch from its values, on the device; the same as by the sparse route.
 
-        Of genes that are not `kept` (cells x genes, booleans) nothing is read.
+        Genes that are not `kept` (booleans, cells x genes or 1 x genes; None keeps all) stand at their mean, and the
+        others are scaled up to the same expected size.
         """
         value = rows.value
         if self.kind == "counts":

@@ -170,7 +170,7 @@ class ViewMethod(EncoderMethod, abstract=True):
             if {"thin", "mask"} & set(net.views):
                 masked = "mask" in net.views
                 kept = views.kept_genes(counts.shape, mask_rate, cells.device) if masked else None
-                x = cells.features(counts, size, batch.covariates, kept)
+                x = cells.features(counts, size, batch.covariates, kept=kept)
             yield views.add_noise(x, self.noise) if "noise" in net.views else x
 
 
