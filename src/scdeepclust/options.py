@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import types
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
@@ -142,41 +143,85 @@ def _bare(hint: Any) -> Any:
     return str if hint is Named else hint
 
 
-def parameters(*sources: Any) -> dict[str, inspect.Parameter]:
-    """Command-line parameters of documented dataclasses and functions; the first that has a name defines it."""
-    found: dict[str, inspect.Parameter] = {}
+@dataclass(frozen=True)
+class Option:
+    """A parameter of a dataclass or function as something to be asked for: type with bounds, default, help, group."""
+
+    name: str
+    hint: Any
+    default: Any
+    text: str
+    group: str
+
+    @property
+    def members(self) -> tuple[Any, ...]:
+        """What its type unites."""
+        return _members(self.hint)
+
+    @property
+    def nullable(self) -> bool:
+        """Whether it may be None."""
+        return type(None) in self.members
+
+    @property
+    def named_none(self) -> bool:
+        """Whether None has to be said. Where leaving an option out gives None already, a layer may be called "none"."""
+        return self.nullable and not (self.default is None and str in self.members)
+
+    @property
+    def required(self) -> bool:
+        """Whether nothing can be done without it."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def sequence(self) -> Any:
+        """Its type of several values, if it may have several."""
+        return next((part for part in self.members if get_origin(part) is tuple), None)
+
+    def parameter(self) -> inspect.Parameter:
+        """The same for cyclopts."""
+        kind = inspect.Parameter.POSITIONAL_ONLY if self.name in PATHS else inspect.Parameter.KEYWORD_ONLY
+        shown = Annotated[_bare(self.hint), self._shown()]
+        return inspect.Parameter(self.name, kind, default=self.default, annotation=shown)
+
+    def _shown(self) -> Parameter:
+        is_flag, group = bool in self.members, GROUPS[self.group]
+        limits = _bounds(self.hint) + ["may be none"] * (self.named_none and not is_flag)
+        text = self.text + (f" [{', '.join(limits)}]" if limits else "")
+        if is_flag:
+            return Parameter(help=text, group=group, negative="" if self.default is False else None)
+        return Parameter(
+            help=text,
+            group=group,
+            converter=partial(_converted, named_none=self.named_none, named=Named in self.members),
+            consume_multiple=self.sequence is not None,
+            negative="",
+            show_default=(lambda value: " ".join(map(str, value))) if isinstance(self.default, tuple) else None,
+        )
+
+
+def options(*sources: Any) -> dict[str, Option]:
+    """What documented dataclasses and functions can be told; the first that has a name defines it."""
+    found: dict[str, Option] = {}
     names = {name for source in sources for name in inspect.signature(source).parameters}
     for source in sources:
         texts, hinted = documented(source), _types(source)
         of_method = isinstance(source, type) and issubclass(source, methods.Method)
         for name, parameter in inspect.signature(source).parameters.items():
-            if name not in texts or name in found or name in IN_PYTHON or parameter.kind is parameter.VAR_KEYWORD:
-                continue
-            group = GROUPS["Method" if of_method else PLACES.get(name, "Method")]
-            kind = parameter.POSITIONAL_ONLY if name in PATHS else parameter.KEYWORD_ONLY
-            hint = hinted[name]
-            shown = Annotated[_bare(hint), _presented(parameter.default, hint, readable(texts[name], names), group)]
-            found[name] = parameter.replace(kind=kind, annotation=shown)
+            if (
+                name in texts
+                and name not in found
+                and name not in IN_PYTHON
+                and parameter.kind is not parameter.VAR_KEYWORD
+            ):
+                group = "Method" if of_method else PLACES.get(name, "Method")
+                found[name] = Option(name, hinted[name], parameter.default, readable(texts[name], names), group)
     return found
 
 
-def _presented(default: Any, hint: Any, text: str, group: Group) -> Parameter:
-    """How cyclopts shows and reads a parameter."""
-    members = _members(hint)
-    # Where leaving an option out gives None already, a layer may be called "none".
-    named_none = type(None) in members and not (default is None and str in members)
-    limits = _bounds(hint) + ["may be none"] * (named_none and bool not in members)
-    text += f" [{', '.join(limits)}]" if limits else ""
-    if bool in members:
-        return Parameter(help=text, group=group, negative="" if default is False else None)
-    return Parameter(
-        help=text,
-        group=group,
-        converter=partial(_converted, named_none=named_none, named=Named in members),
-        consume_multiple=any(get_origin(part) is tuple for part in members),
-        negative="",
-        show_default=(lambda value: " ".join(map(str, value))) if isinstance(default, tuple) else None,
-    )
+def parameters(*sources: Any) -> dict[str, inspect.Parameter]:
+    """The same as parameters of a command."""
+    return {name: option.parameter() for name, option in options(*sources).items()}
 
 
 def _converted(hint: Any, tokens: Sequence[Any], *, named_none: bool, named: bool) -> Any:
