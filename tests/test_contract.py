@@ -56,14 +56,15 @@ def assert_finite(adata):
 
 def test_separated_types_are_found(variant):
     adata = sdc.datasets.simulate_types(400, 100, n_types=4, separation=2.0, random_state=1)
-    steps = {"pretrain_steps": 250, "cluster_steps": 100}
+    steps = {"pretrain_steps": 250, "cluster_steps": 100, "max_epochs": 60}
     steps = {k: v for k, v in steps.items() if k in {f.name for f in fields(sdc.methods.registry()[variant.name])}}
     found = run(adata, variant.small(n_clusters=4, **steps))
     assert adjusted_rand_score(adata.obs["cell_type"], found.obs["deepclust"]) > 0.95
 
 
 def test_number_of_clusters_is_found_where_none_is_given(types, method):
-    steps = {"pretrain_steps": 60} if "pretrain_steps" in method.small().params else {}
+    steps = {"pretrain_steps": 60, "max_epochs": 30}
+    steps = {k: v for k, v in steps.items() if k in method.small().params}
     found = run(types, method.small(n_clusters=None, **steps))
     chosen = found.uns["deepclust"]["n_clusters"]
     assert chosen["chosen_by"] == "signal share"
@@ -231,7 +232,11 @@ def test_empty_cells_and_genes_are_left_out_where_asked(counts, variant):
 
 
 def test_no_pretraining_and_no_clustering_still_gives_labels(types, method, tmp_path):
-    names = {f.name for f in fields(sdc.methods.registry()[method.name])} & {"pretrain_steps", "cluster_steps"}
+    names = {f.name for f in fields(sdc.methods.registry()[method.name])} & {
+        "pretrain_steps",
+        "cluster_steps",
+        "max_epochs",
+    }
     found = run(types, method.small(**dict.fromkeys(names, 0)))
     assert_finite(found)
     assert len(found.uns["deepclust"]["history"]) == 0

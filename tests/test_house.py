@@ -21,8 +21,8 @@ FILES = {path.relative_to(SRC).as_posix(): ast.parse(path.read_text()) for path 
 
 KNOW_ANNDATA = ("data/", "tl/", "pp/", "pl/", "datasets/", "results.py", "files.py", "cli.py")
 MAY_NAME_ANNDATA = ("model.py",)  # as a type only
-# Leiden of scanpy takes nothing but an AnnData, so arrays are wrapped in one there.
-WRAPS_ARRAYS = ("diffusion/partition.py",)
+# Leiden of scanpy, and scvi-tools, take nothing but an AnnData, so arrays are wrapped in one there.
+WRAPS_ARRAYS = ("diffusion/partition.py", "methods/scvi.py")
 
 # Nothing imports, when it is loaded, from a room of a higher floor.
 FLOORS = [

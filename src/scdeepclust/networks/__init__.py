@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "autoencoder": ["Autoencoder", "Decoded", "linear", "mlp"],
         "centroids": ["Centroids"],
+        "counts": ["CountAutoencoder", "trained_weights"],
         "embedding": ["Identity", "embed"],
         "head": ["Head"],
         "mixture": ["Mixture"],
