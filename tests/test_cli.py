@@ -158,6 +158,7 @@ def test_help_has_a_line_for_every_field(name, capsys, monkeypatch):
         assert f"─ {group} ─" in text
     assert "--no-progress" in text
     assert "--copy" not in text
+    assert "--init " not in text
     assert "`" not in text
     assert ":class:" not in text
 
@@ -213,6 +214,8 @@ def test_sequences(folder, fast, words):
         (["--drop-empty=True", "--quiet"], {"drop_empty": True, "progress": False}),
         (["--random-state", "7", "--batch-size", "64"], {"random_state": 7, "batch_size": 64}),
         (["--use-rep", "X_pca", "--batch-key", "b", "--device", "cpu"], {"use_rep": "X_pca", "batch_key": "b", "device": "cpu"}),
+        (["--categorical-covariate-keys", "donor", "none"], {"categorical_covariate_keys": ("donor", "none")}),
+        (["--categorical-covariate-keys", "donor"], {"categorical_covariate_keys": ("donor",)}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip

@@ -21,9 +21,11 @@ GROUPS = {
 }
 # What is not named here belongs to the run.
 PLACES = {
-    **dict.fromkeys(("model", "input", "layer", "use_rep", "batch_key", "mask_var", "drop_empty"), "Input"),
+    **dict.fromkeys(("model", "input", "layer", "use_rep", "mask_var", "drop_empty"), "Input"),
+    **dict.fromkeys(("batch_key", "categorical_covariate_keys"), "Input"),
     **dict.fromkeys(("output", "key_added", "save_model", "json"), "Output"),
 }
+NOT_TYPED = {"copy", "init"}  # files need no copy, and a model of another package is an object
 HEADER = re.compile(r"^(\S.*)\n-{3,}$", re.MULTILINE)
 
 
@@ -60,7 +62,7 @@ def _types(source: Any) -> dict[str, Any]:
     """Types of a dataclass's fields, and of a function's parameters as far as a command line can give them."""
     if isinstance(source, type):
         return hints(source)
-    plain = {"bool": bool, "float": float, "int": int, "str": str, "None": None}
+    plain = {"bool": bool, "float": float, "int": int, "str": str, "Sequence[str]": tuple[str, ...], "None": None}
     found = {}
     for name, parameter in inspect.signature(source).parameters.items():
         parts = [plain[part] for part in parameter.annotation.split(" | ") if part in plain]
@@ -96,8 +98,8 @@ def parameters(*sources: Any) -> dict[str, inspect.Parameter]:
         texts, hinted = documented(source), _types(source)
         of_method = isinstance(source, type) and issubclass(source, methods.Method)
         for name, parameter in inspect.signature(source).parameters.items():
-            # What a function takes first, such as `adata`, is made of files here, and files need no copy.
-            given = parameter.kind in {parameter.POSITIONAL_ONLY, parameter.KEYWORD_ONLY} and name != "copy"
+            # What a function takes first, such as `adata`, is made of files here.
+            given = parameter.kind in {parameter.POSITIONAL_ONLY, parameter.KEYWORD_ONLY} and name not in NOT_TYPED
             if given and name in texts and name not in found:
                 group = GROUPS["Method" if of_method else PLACES.get(name, "Run")]
                 kind = parameter.POSITIONAL_ONLY if parameter.default is parameter.empty else parameter.KEYWORD_ONLY
@@ -110,7 +112,8 @@ def parameters(*sources: Any) -> dict[str, inspect.Parameter]:
 def _presented(default: Any, hint: Any, text: str, group: Group) -> Parameter:
     """How cyclopts shows and reads a parameter."""
     # Where leaving an option out gives None already, a layer may be called "none".
-    named_none = type(None) in get_args(hint) and not (default is None and str in get_args(hint))
+    several = get_origin(hint) is tuple or any(get_origin(part) is tuple for part in get_args(hint))
+    named_none = type(None) in get_args(hint) and not (default is None and (several or str in get_args(hint)))
     limits = _bounds(hint) + ["may be none"] * named_none
     text += f" [{', '.join(limits)}]" if limits else ""
     if hint is bool:
@@ -119,7 +122,7 @@ def _presented(default: Any, hint: Any, text: str, group: Group) -> Parameter:
         help=text,
         group=group,
         converter=partial(_converted, named_none=named_none),
-        consume_multiple=get_origin(hint) is tuple,
+        consume_multiple=several,
         show_default=(lambda value: " ".join(map(str, value))) if isinstance(default, tuple) else None,
     )
 
