@@ -133,8 +133,11 @@ class Trainer:
     def _run_elsewhere(self, phase: Phase) -> None:
         """Leave training to the package whose loop a phase names."""
         if phase.run:
-            with kept_threads():
-                rows = phase.run(self.show)
+            try:
+                with kept_threads():
+                    rows = phase.run(self.show)
+            except FloatingPointError as error:
+                raise ValueError(_diverged(phase, str(error))) from error
             self.history += [{"phase": phase.name, "epoch": epoch} | row for epoch, row in enumerate(rows)]
 
     def _finish(self, phase: Phase) -> None:

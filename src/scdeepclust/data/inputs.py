@@ -99,7 +99,7 @@ class Inputs(nn.Module):
     def fit(self, raw: Raw, *, seed: int) -> Tensor | None:
         """Learn the transformation; returns the features of the cells where they were computed on the way."""
         x = self._fit_features(raw, seed)
-        if x is None or raw.covariates is None:
+        if x is None or raw.covariates is None or max(map(len, raw.categories)) == 1:
             return x
         categories = _categories(raw)
         self.correction.fit(x, categories, seed=seed)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -121,13 +122,14 @@ class SCVI(ClusteredMethod):
                 gene_likelihood=self.likelihood,
             )
             cuda = cells.device.type == "cuda"
-            model.train(
+            self._fit(
+                model,
                 max_epochs=self.max_epochs,
                 accelerator="gpu" if cuda else "cpu",
                 devices=[cells.device.index or 0] if cuda else 1,
                 train_size=1.0,
                 shuffle_set_split=False,  # with nothing held out it would but draw from a generator of its own
-                batch_size=cells.batch_size,
+                batch_size=_batch_size(len(cells), cells.n_batches()),
                 plan_kwargs={"lr": self.lr},
                 enable_progress_bar=progress,
             )
@@ -136,6 +138,24 @@ class SCVI(ClusteredMethod):
         n_epochs = len(history["elbo_train"])
         kept = {name: values for name, values in history.items() if len(values) == n_epochs and name.endswith("_train")}
         return [{name: float(values[epoch]) for name, values in kept.items()} for epoch in range(n_epochs)]
+
+    @staticmethod
+    def _fit(model: Any, **options: Any) -> None:
+        try:
+            model.train(**options)
+        except ValueError as error:  # torch's distributions refuse NaN in the middle of a step
+            if "invalid values" not in str(error):
+                raise
+            msg = "parameters of its distributions are not finite"
+            raise FloatingPointError(msg) from error
+
+
+def _batch_size(n_cells: int, n_batches: int) -> int:
+    """Cells in a minibatch, such that no last one holds a single cell, which batch normalisation cannot take."""
+    size = -(-n_cells // n_batches)
+    while n_cells % size == 1:
+        size += 1
+    return size
 
 
 def _anndata(cells: Cells) -> tuple[Any, list[str]]:
@@ -166,7 +186,7 @@ def _quiet() -> Iterator[None]:
     """Nothing printed but the progress bar: scvi-tools and Lightning log advice on devices and data loaders."""
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             import scvi  # noqa: F401 sets the level of its logger
 
