@@ -147,7 +147,7 @@ def test_no_cluster_is_lost(seed, likelihood):
     sizes = np.unique(model.predict(), return_counts=True)[1]
     assert len(sizes) == 5
     assert sizes.min() >= 10
-    assert adjusted_rand_score(adata.obs["cell_type"][model.kept], model.predict()) > 0.8
+    assert adjusted_rand_score(adata.obs["cell_type"].iloc[model.kept], model.predict()) > 0.8
 
 
 def test_more_clusters_than_there_are_types_do_not_end_in_one(types):
@@ -187,7 +187,7 @@ def test_fewer_distinct_cells_than_clusters(counts):
     assert np.isfinite(model.predict(soft=True)).all()
 
 
-@pytest.mark.parametrize("start", ["kmeans", "gmm", "leiden"])
+@pytest.mark.parametrize("start", ["kmeans", "gmm", pytest.param("leiden", marks=pytest.mark.slow)])
 def test_every_start_finds_separated_types(types, start):
     model = sdc.Model(types, "vade", n_clusters=3, start=start, **FAST)
     model.train(progress=False)
@@ -310,6 +310,7 @@ def test_zero_inflation_adds_zeros_to_cells_drawn(types):
     model = sdc.Model(types, "vade", n_clusters=3, likelihood="zinb", **FAST)
     model.train(progress=False)
     plain = (model.sample("0", 300) == 0).mean()
+    model.net.zero_logits.weight.zero_()
     model.net.zero_logits.bias.fill_(3.0)
     assert (model.sample("0", 300) == 0).mean() > max(0.8, plain)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
@@ -106,7 +107,7 @@ class SCVI(ClusteredMethod):
 
     def train(self, net: nn.Module, cells: Cells, seed: int, *, progress: bool) -> list[dict[str, float]]:
         """Train scvi-tools' model on the cells and take its weights over; returns its losses, epoch by epoch."""
-        with _quiet(), _seeded(seed, cells):
+        with _quiet(sys.stderr if progress else io.StringIO()), _seeded(seed, cells):
             import scvi
 
             adata, keys = _anndata(cells)
@@ -182,11 +183,11 @@ def _anndata(cells: Cells) -> tuple[Any, list[str]]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing printed but the progress bar: scvi-tools and Lightning log advice on devices and data loaders."""
+def _quiet(output: TextIO) -> Iterator[None]:
+    """What is printed goes to `output`, and no advice on devices and data loaders is logged."""
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(output):
             warnings.simplefilter("ignore")
             import scvi  # noqa: F401 sets the level of its logger
 

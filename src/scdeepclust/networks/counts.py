@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from .autoencoder import Decoded
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class CountAutoencoder(nn.Module):
@@ -80,7 +76,7 @@ class CountAutoencoder(nn.Module):
         zero_logits = self.decoder.px_dropout_decoder(hidden) if self.zero_inflated else None
         return Decoded(log_share + self.log_depth, zero_logits)
 
-    def take_over(self, weights: Mapping[str, Tensor]) -> None:
+    def take_over(self, weights: dict[str, Tensor]) -> None:
         """Load what :func:`trained_weights` gave.
 
         Raises
@@ -88,7 +84,12 @@ class CountAutoencoder(nn.Module):
         RuntimeError
             The layers differ.
         """
-        self.load_state_dict({**self.state_dict(), **weights})
+        own = self.state_dict()
+        needed = {name for name in own if name.startswith(("encoder.", "decoder.", "log_dispersion"))}
+        if needed != weights.keys():
+            msg = f"they have no, or other, {', '.join(sorted(needed ^ weights.keys())[:3])}"
+            raise RuntimeError(msg)
+        self.load_state_dict(own | weights)
 
 
 def trained_weights(module: nn.Module) -> dict[str, Tensor]:
