@@ -107,6 +107,11 @@ class SCVI(ClusteredMethod):
 
     def train(self, net: nn.Module, cells: Cells, seed: int, *, progress: bool) -> list[dict[str, float]]:
         """Train scvi-tools' model on the cells and take its weights over; returns its losses, epoch by epoch."""
+        from ..distributed import n_processes
+
+        if n_processes() > 1:
+            msg = "method='scvi' leaves training to scvi-tools, in a single process; run it without torchrun."
+            raise ValueError(msg)
         with _quiet(sys.stderr if progress else io.StringIO()), _seeded(seed, cells):
             import scvi
 
@@ -207,7 +212,10 @@ def _seeded(seed: int, cells: Cells) -> Iterator[None]:
     state = np.random.get_state()  # noqa: NPY002 scvi-tools draws from the global state
     with torch.random.fork_rng(devices=[cells.device] if cells.device.type == "cuda" else []):
         np.random.seed(seed % 2**32)  # noqa: NPY002
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed devices that are not ours
+        if cells.device.type == "cuda":
+            with torch.cuda.device(cells.device):
+                torch.cuda.manual_seed(seed)
         try:
             yield
         finally:
