@@ -76,6 +76,8 @@ class Model:
         Seed. The same seed, version, device and number of threads give the same labels.
     device
         `"auto"`, `"cpu"`, `"cuda"`, ...
+    init
+        A trained model of another package to start from, where the method can.
     **params
         Parameters of the method.
 
@@ -89,7 +91,7 @@ class Model:
     (300,)
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 keywords of the front, tl.deepclust
         self,
         adata: AnnData,
         method: str | methods.Method = "idec",
@@ -102,6 +104,7 @@ class Model:
         drop_empty: bool = False,
         random_state: int | np.random.Generator | None = 0,
         device: str | torch.device = "auto",
+        init: Any = None,
         **params: Any,
     ) -> None:
         self.method = methods.get(method, **params)
@@ -127,6 +130,12 @@ class Model:
                 drop_empty=drop_empty,
                 labels_key=self.method.labels_key,
             )
+        self._initial: dict[str, torch.Tensor] = {}
+        if init is not None:
+            with torch.random.fork_rng(devices=[]):
+                self.method, self._initial = self.method.started_from(
+                    init, var_names=raw.var_names, categories=raw.categories
+                )
         check_enough_cells(raw, self.method)
         check_same_genes(raw)
         self._raw: Raw | None = raw
@@ -186,7 +195,7 @@ class Model:
         self._compare(trainer.before, cells)
         self.order = self._by_size(self._latent)
         self.tables, self.report = self.method.tables(self.net, cells), self.method.report(self.net, cells)
-        self._raw = None
+        self._raw, self._initial = None, {}
         self.seconds = time.perf_counter() - start
         logger.info("    finished (%.1f s): %d clusters", self.seconds, self.n_clusters)
 
@@ -348,6 +357,7 @@ class Model:
             "covariates": raw.categories,
         }
         arrays = [raw.values] if raw.kind == "rep" else [raw.values.data, raw.values.indices, raw.values.indptr]
+        arrays += [weights.numpy() for weights in self._initial.values()]
         arrays += [array for array in (raw.covariates, raw.totals, raw.labels) if array is not None]
         found = Checkpoint(path, fingerprint(settings, arrays))
         found.load()  # a file that cannot serve is refused before any work
@@ -392,7 +402,7 @@ class Model:
             )
         with torch.no_grad():
             self.method.initialise(net, self.inputs, raw)
-            net.load_state_dict(from_rank_zero(net.state_dict))
+            net.load_state_dict(from_rank_zero(lambda: {**net.state_dict(), **self._initial}))
         return net.to(self.device)
 
     def _cells(self, raw: Raw, batch_size: int, x: torch.Tensor | None = None) -> Cells:

@@ -156,6 +156,14 @@ class Method(ABC):
         """More to be recorded of the run, as values that h5ad can hold."""
         return {}
 
+    def started_from(
+        self, init: Any, *, var_names: list[str], categories: list[list[str]]
+    ) -> tuple[Method, dict[str, Tensor]]:
+        """The method in the form of a trained model of another package, and weights of its network to begin with."""
+        can = [repr(name) for name, kind in registry().items() if kind.started_from is not Method.started_from]
+        msg = f"Method {self.name()!r} does not start from a trained model: init= is for {', '.join(can)}."
+        raise TypeError(msg)
+
     def mixture(self, net: nn.Module) -> dict[str, np.ndarray]:
         """Weights, means and variances of the clusters, where they are Gaussians."""
         raise self._not_generative()

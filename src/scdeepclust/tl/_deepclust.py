@@ -30,6 +30,7 @@ def deepclust(
     batch_size: int | None = None,
     checkpoint: str | os.PathLike | None = None,
     progress: bool = True,
+    init: Any = None,
     copy: bool = False,
     **params: Any,
 ) -> AnnData | None:
@@ -80,6 +81,8 @@ def deepclust(
         File written after every epoch, from which the same call goes on when it was interrupted.
     progress
         Whether to show a progress bar on standard error.
+    init
+        A trained model to start from, where the method can: a `scvi.model.SCVI` of the same genes for `method="vade"`.
     copy
         Whether to return a changed copy instead of changing `adata`.
     **params
@@ -136,6 +139,7 @@ def deepclust(
         drop_empty=drop_empty,
         random_state=random_state,
         device=device,
+        init=init,
         **params,
     )
     model.train(batch_size=batch_size, checkpoint=checkpoint, progress=progress)
