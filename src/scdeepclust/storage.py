@@ -110,7 +110,7 @@ def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFr
     model.inputs = Inputs(**settings["inputs"])
     model.inputs.load_state_dict(_part(weights, "inputs."))
     model.inputs.to(device)
-    model.kept, model._raw, model._latent, model.latent_before = None, None, None, None
+    model.kept, model._raw, model._latent, model.latent_before, model.cell_names = (None,) * 5
     model.selection, model.versions, model.choice = settings["selection"], settings["versions"], settings["choice"]
     model.preservation, model.tables, model.report = settings["preservation"], {}, settings["report"]
     n_genes, n_categories = len(model.var_names), len(model.batch_categories)

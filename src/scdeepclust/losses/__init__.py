@@ -7,7 +7,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "representation.halves": ["Halves", "of_axes", "of_genes", "of_molecules", "squared_error"],
+        "representation.halves": ["Halves", "coin_tosses", "of_axes", "of_genes", "of_molecules", "squared_error"],
         "representation.reconstruction": ["Counts", "mse", "nb", "zinb"],
         "clustering.collapse": ["CollapseWarning", "collapsed", "farthest"],
         "clustering.hardening": ["SharpenedTarget", "hardening", "sharpen", "student_t"],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from ..data import Batch, Cells, Inputs
+    from ..data import Batch, Cells, Inputs, Raw
 
 N_SPLITS = 5  # over which the loss of the cells held out is averaged
 
@@ -120,6 +120,11 @@ class DeePWAK(FeatureMethod):
         """Whether minibatches carry values of genes, of which halves are made."""
         return self.split != "none"
 
+    @property
+    def denoises(self) -> bool:
+        """Features of genes are predicted."""
+        return True
+
     def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
         """Blocks of heads."""
         net = networks.Affinity(
@@ -134,6 +139,9 @@ class DeePWAK(FeatureMethod):
             residual=self.network_type == "residual" and inputs.principal,
         )
         net.register_buffer("median_total", inputs.median_total.reshape(()).clone())
+        # Of each gene the mean that was seen, and what gives it back to denoised values.
+        net.register_buffer("gene_mean", inputs.mean.new_zeros(n_genes))
+        net.register_buffer("gain", inputs.mean.new_ones(n_genes))
         return net
 
     def prepare(self, cells: Cells, seed: int) -> Cells:
@@ -299,15 +307,13 @@ class DeePWAK(FeatureMethod):
             self.remove_surplus(net, cells, held_out)
         if net.consensus is not None:
             self.start_consensus(net, cells, seed)
-        self.take_score(net, cells, held_out)
-        net.train()
+        self.finish(net, cells, held_out)
 
     def settle_consensus(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
         """The same for a consensus that has been learned."""
         net.eval()
         self.sum_up_consensus(net, cells)
-        self.take_score(net, cells, held_out)
-        net.train()
+        self.finish(net, cells, held_out)
 
     def remove_surplus(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
         """Remove clusters, each time the one missed least, as long as the loss rises by less than a standard error."""
@@ -371,16 +377,34 @@ class DeePWAK(FeatureMethod):
             found.append(torch.stack(of_batch).mean(0))
         return gathered(torch.cat(found))
 
-    def take_score(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
-        """Record the loss on cells held out."""
+    def finish(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
+        """Record the loss on cells held out, and what gives each gene's denoised values their mean."""
+        from ..distributed import total
+
         loss, mean = self.errors(net, cells, held_out).T
         net.score.copy_(loss.new_tensor([float(loss.mean()), float(loss.std()) / len(loss) ** 0.5, float(mean.mean())]))
+        if len(net.gain):
+            sums = sum(net.expression(net.predict(net.encode(batch.x))).sum(0) for batch in cells.chunks())
+            n = total(sums.new_tensor([float(len(cells))]))
+            net.gain.copy_(net.gene_mean * n / total(sums).clamp_min(1e-8))
+        net.train()
 
     # ----------------------------------------------------------------------------------------------------- results
 
     def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:
         """Memberships in the only head's clusters, or in those of the consensus."""
         return net.log_soft_assign(z)
+
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:
+        """Remember the mean of each gene, which denoised expression is to keep."""
+        if inputs.kind != "rep":
+            net.gene_mean.copy_(inputs.mean_expression(raw))
+            net.expression = inputs.expression
+
+    def denoised(self, net: nn.Module, inputs: Inputs, z: Tensor) -> Tensor:
+        """Log of one plus the rates (or the log-normalised values) of the network's prediction; each gene keeps its mean."""
+        values = inputs.expression(net.predict(z)) * net.gain
+        return values.log1p() if inputs.kind == "counts" else values
 
     def tables(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
         """Clusters of each head, the largest first, where there are several heads."""
