@@ -169,7 +169,7 @@ def heads(data, form, n, seed):
     import scdeepclust as sdc
 
     adata = two_ways(seed=seed) if data == "simulated" else load(data)[0]
-    independence = {"independent": 0.1}.get(form, 0.0)
+    independence = {"independence 0": 0.0}.get(form, 0.1)
     n_clusters = adata.obs[TWO_WAYS[data][0]].nunique()
     options = {"n_heads": n, "n_clusters": n_clusters, "independence": independence, "prune": form == "pruned"}
     model = sdc.Model(adata, METHOD, random_state=seed, **options)
@@ -248,7 +248,7 @@ def jobs(part, n_seeds):
     elif part == "agreement":
         yield from product(AGREEMENT, ["1 head", "3 heads", "aekmeans"], [1, 0], range(1))
     elif part == "heads":
-        yield from product(TWO_WAYS, ["plain", "independent", "pruned"], [2], range(n_seeds))
+        yield from product(TWO_WAYS, ["default", "independence 0", "pruned"], [2], range(n_seeds))
     else:
         yield from product(["types-1000-0.2", "lineage-1000-0.2"], DENOISERS, [1_500], range(1))
         yield from product(["cellbench_rnamix"], DENOISERS, [0], range(1))

@@ -86,8 +86,7 @@ def _by_half(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Cells without a label get one so, too.
     """
-    means = diffusion.means(x, labels)
-    return ((means**2).sum(1) - 2 * x @ means.T).argmin(1)
+    return diffusion.nearest_to(x, diffusion.means(x, labels))
 
 
 def _loss_of_clusters(labels: np.ndarray, source: sparse.csr_array, target: sparse.csr_array) -> np.ndarray:
