@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 # Lineage preservation before and after the clustering stage is compared on a few cells: it takes a fraction of a second.
 FEWEST_TO_COMPARE, MOST_TO_COMPARE = 50, 1_000
 MOST_LOST = 0.1  # of it, before there is a warning
+AT_ONCE = 4096  # cells whose genes are denoised at once
 
 
 class Model:
@@ -140,7 +141,7 @@ class Model:
         check_same_genes(raw)
         self._raw: Raw | None = raw
         self.kept = raw.kept
-        self.var_names = raw.var_names
+        self.cell_names, self.var_names = raw.obs_names, raw.var_names
         self.covariate_categories = raw.categories
         self.inputs = self.method.inputs(raw.kind)
         self.history = pd.DataFrame()
@@ -226,6 +227,46 @@ class Model:
         """
         memberships = self.memberships(self.get_latent_representation(adata))
         return memberships if soft else np.asarray(self.categories)[memberships.argmax(1)]
+
+    def check_denoises(self) -> None:
+        """Refuse to denoise what the method cannot.
+
+        Raises
+        ------
+        ValueError
+            The method does not predict expression, or there are no genes.
+        """
+        if not self.method.denoises:
+            msg = f"Method {self.method.name()!r} does not denoise expression; scdeepclust.pp.denoise does."
+            raise ValueError(msg)
+        if self.inputs.kind == "rep":
+            msg = "A representation (use_rep) has no genes to denoise; train on counts or log-normalised values."
+            raise ValueError(msg)
+
+    @torch.no_grad()
+    def denoise(self, adata: AnnData | None = None) -> pd.DataFrame:
+        """Denoised expression, by methods that predict it.
+
+        Parameters
+        ----------
+        adata
+            New cells, aligned by gene name; None stands for the training cells.
+
+        Returns
+        -------
+        Cells x genes that the model was trained on: logarithm of one plus the counts at the median depth of the training
+        cells, or log-normalised values where these were given.
+
+        Raises
+        ------
+        ValueError
+            The method does not denoise, or was trained on a representation.
+        """
+        self.check_denoises()
+        z = self._embed(adata)
+        names = self.cell_names if adata is None else adata.obs_names
+        values = [self.method.denoised(self.net, self.inputs, part).cpu().numpy() for part in z.split(AT_ONCE)]
+        return pd.DataFrame(np.concatenate(values), index=names, columns=self.var_names)
 
     @torch.no_grad()
     def memberships(self, embedding: np.ndarray) -> np.ndarray:

@@ -211,6 +211,26 @@ class Inputs(nn.Module):
         x = (x @ self.components.T if self._projects else x) / self.spread
         return self.correction(x, covariates)
 
+    def expression(self, x: Tensor) -> Tensor:
+        """Values of genes that have these features, cells x genes: counts at size factor one, or log-normalised values.
+
+        The reverse of :meth:`features` but for what components and clipping leave out. Counts come lower than their
+        mean: the square of a mean root is less than the mean.
+        """
+        x = x * self.spread
+        x = ((x @ self.components if self._projects else x) + self.mean).clamp_min(0) * self.scale
+        if self.kind != "counts":
+            return x
+        return x.square() if self.transform == "sqrt" else x.expm1()
+
+    def mean_expression(self, raw: Raw) -> Tensor:
+        """Mean of each gene over cells, in the units of :meth:`expression`."""
+        mean = np.asarray(raw.values.mean(0), dtype=np.float64).ravel()
+        if self.kind == "counts":
+            data = raw.values.data / np.repeat(self.size(raw), np.diff(raw.values.indptr))
+            mean = np.bincount(raw.values.indices, data, minlength=raw.values.shape[1]) / raw.values.shape[0]
+        return torch.from_numpy(mean.astype(np.float32))
+
     def cells(
         self, raw: Raw, *, device: torch.device, batch_size: int, with_counts: bool, x: Tensor | None = None
     ) -> Cells:

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "representation.contrast": ["alike", "balance", "cluster_contrast", "info_nce", "not_among", "unlike"],
         "representation.distillation": ["centred", "self_distillation"],
-        "representation.halves": ["Halves", "of_axes", "of_genes", "of_molecules", "squared_error"],
+        "representation.halves": ["Halves", "coin_tosses", "of_axes", "of_genes", "of_molecules", "squared_error"],
         "representation.masked": ["changed_entries", "masked_mse", "masking_chances", "swap_loss"],
         "representation.triplet": ["triplet"],
         "representation.reconstruction": ["Counts", "mse", "nb", "zinb"],

@@ -148,6 +148,15 @@ class Method(ABC):
         """Whether the last column of memberships is for cells that belong nowhere."""
         return False
 
+    @property
+    def denoises(self) -> bool:
+        """Whether the method predicts expression, by :meth:`denoised`."""
+        return False
+
+    def denoised(self, net: nn.Module, inputs: Inputs, z: Tensor) -> Tensor:
+        """Log-normalised expression of embedded cells as the network explains it, cells x genes."""
+        raise NotImplementedError
+
     def tables(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
         """More to be stored of each cell: arrays or frames with a row a cell, by the ending of their key in `obsm`."""
         return {}
