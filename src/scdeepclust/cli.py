@@ -132,13 +132,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if tokens and tokens[0].lower() in methods.registry():
         tokens[0] = tokens[0].lower()
     names: Sequence[str] = ()
+    saved = None
     debug = typed("debug") in tokens
     try:
         command, bound, _ = _app(tokens).parse_args(tokens, exit_on_error=False, print_error=False)
-        names = list(bound.signature.parameters)
+        names, saved = list(bound.signature.parameters), bound.kwargs.get("checkpoint")
         command(*bound.args, **bound.kwargs)
     except KeyboardInterrupt:
-        say("", "interrupted; the output was not written")
+        say(
+            "",
+            "interrupted; the output was not written" + (f"; the same command goes on from {saved!r}" if saved else ""),
+        )
         return 130
     except (CycloptsError, UsageError, *FAILURES) as error:
         if debug:
