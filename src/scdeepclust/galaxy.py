@@ -35,8 +35,8 @@ KEYS = {  # by which a test knows that a tool has done its work
     "lineage": "obs/lineage_pseudotime,obs/lineage_segment,obsm/X_lineage,uns/lineage/tree",
 }
 # Values with which tests are quick; arguments without which there is nothing to draw.
-QUICK = {"n_clusters": "3", "pretrain_steps": "20", "cluster_steps": "20"}
-EXAMPLES = {"genes": "gene0 gene1", "pairs": "gene0 gene1", "root": "gene=gene0"}
+QUICK = {"n_clusters": "3", "pretrain_steps": "20", "cluster_steps": "20", "root": "gene=gene0"}
+EXAMPLES = {"genes": "gene0 gene1", "pairs": "gene0 gene1"}
 BEGINS = {"png": "PNG", "pdf": "%PDF", "svg": "<svg"}
 FORMATS = tuple(BEGINS)
 SECTIONS = {"advanced": "Parameters of the method", "source": "What is read", "run": "Run"}
@@ -314,8 +314,8 @@ def _test(tests: ET.Element, tool: Tool, name: str, asked: list[Option]) -> None
     if tool.choice:
         _add(conditional, "param", name=tool.choice, value=name)
     for option in asked:
-        value = EXAMPLES.get(option.name) if tool.figure else (QUICK | EXAMPLES).get(option.name)
-        if value is not None and (option.required or not tool.figure):
+        value = EXAMPLES[option.name] if option.required else None if tool.figure else QUICK.get(option.name)
+        if value is not None:
             where = conditional
             if "advanced" in _place(tool, option):
                 found = conditional.find("section")
