@@ -73,8 +73,13 @@ def _app(tokens: Sequence[str]) -> App:
     )
     printing = typed("print_config") in tokens
 
+    def wanted(words: tuple[str, ...]) -> bool:
+        """Whether options matter: those of commands that are only listed would take half of the time of a help page."""
+        return tuple(tokens[: len(words)]) == words or tokens[:1] == ["completion"]
+
     def add(words: tuple[str, ...], job: Callable[..., None], *sources: Any, about_it: Any, **kept: Any) -> None:
-        known = parameters(*sources, Session) | kept.pop("more", {})
+        more = kept.pop("more", {})
+        known = parameters(*sources, Session) | more if wanted(words) else {}
         parent = plots if len(words) > 1 else app
         call = _command(words, job, known, printing=printing)
         paths = [name.upper() for name, p in known.items() if p.kind is p.POSITIONAL_ONLY]
