@@ -107,7 +107,7 @@ def _figures(adata: AnnData, key: str) -> Iterator[dict[str, str]]:
     import matplotlib.pyplot as plt
 
     mpl.use("Agg")
-    for name in public("pl"):
+    for name in sorted(public("pl"), key=lambda name: name != "umap"):  # the cells first
         function = front("pl", name)
         known = signature(function).parameters
         others = [p for p in list(known.values())[1:] if p.default is p.empty]
@@ -116,7 +116,8 @@ def _figures(adata: AnnData, key: str) -> Iterator[dict[str, str]]:
         open_before = set(plt.get_fignums())
         try:
             axes = function(adata, key=key, show=False, save=False)
-            yield {"alt": readable(about(function).partition("\n")[0]), "data": _png(axes)}
+            said = readable(about(function).partition("\n")[0]).removeprefix("Plot ")
+            yield {"alt": said[:1].upper() + said[1:], "data": _png(axes)}
         # It is no record of the kind that this function draws.
         except (AttributeError, LookupError, TypeError, ValueError):
             continue
