@@ -36,7 +36,8 @@ extensions = [
 
 # _api.md is written by the extension `house` and included by api.md.
 autosummary_generate = ["api.md", "_api.md"]
-exclude_patterns = ["_api.md", "_build", "extensions", "jupyter_execute", "**.ipynb_checkpoints"]
+# method/ holds the hand-written parts of pages that `house` makes.
+exclude_patterns = ["_api.md", "_build", "extensions", "jupyter_execute", "method", "**.ipynb_checkpoints"]
 templates_path = ["_templates"]
 default_role = "literal"
 
