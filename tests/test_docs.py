@@ -36,7 +36,7 @@ def test_the_blocks_of_a_guide_run_one_after_the_other(path, tmp_path, monkeypat
         if not (block["note"] or "").startswith("% not run:"):
             line = text[: block.start("code")].count("\n")
             # Empty lines before it make a traceback name the line of the page.
-            exec(compile("\n" * line + block["code"], str(path), "exec"), names)  # noqa: S102
+            exec(compile("\n" * line + block["code"], str(path), "exec"), names)
 
 
 @pytest.fixture
