@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scanpy as sc
@@ -20,17 +22,28 @@ import scdeepclust as sdc
 from scdeepclust import cli
 from scdeepclust.methods import base
 
+mpl.use("Agg")
+
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(path for path in (DOCS / "guide").glob("*.md") if "```python" in path.read_text())
 # A block is not run where the line above it begins with "% not run:" and says why.
 BLOCK = re.compile(r"^(?P<note>%.*\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+@pytest.fixture
+def nothing_shown():
+    """Figures are drawn and closed, but not shown."""
+    before, sc.settings.autoshow = sc.settings.autoshow, False
+    yield
+    sc.settings.autoshow = before
+    plt.close("all")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_shown")
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_the_blocks_of_a_guide_run_one_after_the_other(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sc.settings, "autoshow", False)
     text, names = path.read_text(), {"__name__": "guide"}
     for block in BLOCK.finditer(text):
         if not (block["note"] or "").startswith("% not run:"):
