@@ -70,6 +70,17 @@ def variants() -> list[Variant]:
     return [Variant(name, each) for name in methods.registry() for each in likelihoods(name) or (None,)]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes long; give --slow to run it"))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that asks for `method`, `variant`, `training` or `counting` with every one there is."""
     tables = {

@@ -22,7 +22,7 @@ import torch
 from scipy import io, sparse
 
 import scdeepclust as sdc
-from scdeepclust import cli, files, options
+from scdeepclust import cli, commands, files, options, session
 from scdeepclust.methods.parameters import checked, hints
 
 NAMES = list(sdc.methods.registry())
@@ -77,7 +77,7 @@ def fast(monkeypatch):
         message = "stopped before training"
         raise ValueError(message)
 
-    monkeypatch.setattr(cli, "_trained", trained)
+    monkeypatch.setattr(commands, "trained", trained)
     return calls
 
 
@@ -96,8 +96,8 @@ def test_a_command_gives_the_labels_of_the_api(folder, cells, name, capfd, same)
     out, err = capfd.readouterr()
     assert out == ""
     assert f"running {name} on 200 cells" in err
-    assert "added obs['deepclust']" in err
-    assert "epoch" in err  # of the progress bar
+    assert "added 'deepclust' to out.h5ad" in err
+    assert ("epoch" in err) == ("pretrain_steps" in few(name))  # of the progress bar
 
 
 def test_a_process_of_its_own(folder, cells):
@@ -117,7 +117,9 @@ def test_a_process_of_its_own(folder, cells):
     found = json.loads(done.stdout)
     sizes = ad.read_h5ad("out.h5ad").obs["deepclust"].value_counts()
     assert found.pop("seconds") > 0
-    assert found == {"output": "out.h5ad", "method": "idec", "n_clusters": 3, "sizes": sizes.to_dict()}
+    assert found.pop("record")["params"]["method"] == "idec"
+    expected = {"output": "out.h5ad", "command": "idec", "key_added": "deepclust", "n_clusters": 3}
+    assert found == expected | {"sizes": sizes.to_dict()}
 
 
 def test_a_process_that_fails(folder):
@@ -162,7 +164,9 @@ def test_help_has_a_line_for_every_field(name, capsys, monkeypatch):
     assert ":class:" not in text
 
 
-@pytest.mark.parametrize("source", [*sdc.methods.registry().values(), cli.Session], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "source", [*sdc.methods.registry().values(), session.Session, session.Output], ids=lambda kind: kind.__name__
+)
 def test_every_field_is_documented(source):
     documented = options.documented(source)
     assert {f.name for f in fields(source)} <= {name for name, text in documented.items() if text}
@@ -176,7 +180,7 @@ def test_every_default_and_choice_can_be_typed(folder, fast, name):
     for field in fields(kind):
         value = field.default
         if isinstance(value, bool):
-            words += [options.typed(field.name) if value else options.typed("no_" + field.name)]
+            words += [f"{options.typed(field.name)}={value}"]
         else:
             words += [options.typed(field.name), *map(str, value if isinstance(value, tuple) else (value,))]
     assert cli.main([name, *START, *words]) == 1
@@ -230,8 +234,10 @@ def test_names_of_methods_in_any_case(folder, fast):
 def test_list_of_methods(capsys):
     assert cli.main(["methods"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [row.split()[0] for row in lines] == NAMES
-    assert all(len(row.split()) > 3 for row in lines)
+    assert lines[::3] == NAMES
+    assert all(len(what.split()) > 3 for what in lines[1::3])
+    assert all(len(when.split()) > 3 for when in lines[2::3])
+    assert not any(re.search(r"doi|arXiv|\b(19|20)\d\d\b", when) for when in lines[2::3])
 
 
 def test_version_and_help(capsys):
@@ -422,19 +428,19 @@ def test_a_zarr_store_out_and_repeated_gene_names(folder, cells, capsys):
 
 
 def test_quiet_says_nothing_but_warnings(folder, monkeypatch, capsys):
-    true = cli._trained
+    true = commands.trained
 
     def warns(*args):
         warnings.warn("beware\nof this", UserWarning, stacklevel=1)
         warnings.warn("of no use", FutureWarning, stacklevel=1)
-        cli.logger.warning("and of that")
-        cli.logger.info("all is well")
+        session.logger.warning("and of that")
+        session.logger.info("all is well")
         return true(*args)
 
-    monkeypatch.setattr(cli, "_trained", warns)
+    monkeypatch.setattr(commands, "trained", warns)
     assert cli.main(["aekmeans", *START, *as_options(few("aekmeans")), "--quiet"]) == 0
     assert capsys.readouterr() == ("", "scdeepclust: warning: beware of this\nscdeepclust: warning: and of that\n")
-    assert not cli.logger.handlers
+    assert not session.logger.handlers
 
 
 @pytest.mark.parametrize("stopped", ["train", "read"])
@@ -463,7 +469,7 @@ def test_a_saved_model_labels_new_cells(folder, cells, capsys):
     assert err == ""
     found = json.loads(out)
     labels = ad.read_h5ad("labelled.h5ad").obs
-    assert (found["output"], found["method"], found["n_clusters"]) == ("labelled.h5ad", "idec", 3)
+    assert (found["output"], found["command"], found["n_clusters"]) == ("labelled.h5ad", "assign", 3)
     assert sum(found["sizes"].values()) == 50
     assert list(labels["mine"]) == list(ad.read_h5ad("out.h5ad").obs["k"][:50])
     assert "mine_confidence" in labels

@@ -165,27 +165,32 @@ def test_any_matrix_becomes_canonical_csr(make):
 def test_genes_are_matched_by_name(types):
     raw = read(types)
     shuffled = types[:, np.random.default_rng(0).permutation(100)].copy()
-    arguments = dict(kind="counts", n_features=100, batch_categories=[], layer=None, use_rep=None, batch_key=None)
+    arguments = dict(kind="counts", n_features=100, categories=[], layer=None, use_rep=None, batch_key=None)
     found = align(shuffled, raw.var_names, **arguments)
     np.testing.assert_array_equal(found.values.toarray(), raw.values.toarray())
     assert found.var_names == raw.var_names
 
 
-def test_a_batch_never_seen_is_no_batch(counts):
+def test_categories_never_seen_are_of_none_with_a_warning(counts):
     counts.obs["batch"] = pd.Categorical(["a", "b", "c"] * 100)
-    found = align(
-        counts,
-        list(counts.var_names),
-        kind="counts",
-        n_features=100,
-        batch_categories=["c", "a"],
-        layer=None,
-        use_rep=None,
-        batch_key="batch",
+    counts.obs["donor"] = ["x", "y"] * 150
+    with pytest.warns(UserWarning, match=r"100 cells have categories of obs\['batch'\].*'b'; it knows 'c', 'a'"):
+        found = align(
+            counts,
+            list(counts.var_names),
+            kind="counts",
+            n_features=100,
+            categories=[["c", "a"], ["y", "x"]],
+            layer=None,
+            use_rep=None,
+            batch_key="batch",
+            categorical_covariate_keys=["donor"],
+        )
+    assert found.covariates[:3].tolist() == [[1, 1], [-1, 0], [0, 1]]
+    cells = Cells(
+        device=CPU, batch_size=3, x=torch.zeros(300, 1), covariates=(torch.from_numpy(found.covariates), (2, 2))
     )
-    assert found.batches[:3].tolist() == [1, -1, 0]
-    cells = Cells(device=CPU, batch_size=3, x=torch.zeros(300, 1), covariates=(torch.from_numpy(found.batches), 2))
-    assert cells[torch.arange(3)].covariates.tolist() == [[0, 1], [0, 0], [1, 0]]
+    assert cells[torch.arange(3)].covariates.tolist() == [[0, 1, 0, 1], [0, 0, 1, 0], [1, 0, 0, 1]]
 
 
 # --------------------------------------------------------------------------------------------------------- minibatches

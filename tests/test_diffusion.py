@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from scdeepclust import datasets, diffusion
 from scdeepclust.diffusion import signal
-from scdeepclust.diffusion.kernel import diffuse, without_self
+from scdeepclust.diffusion.kernel import diffuse, normalized
 
 # The first call of a compiled kernel is slow; that is no failure.
 settings.register_profile("plain", deadline=None, max_examples=30, derandomize=True)
@@ -160,11 +160,11 @@ def test_honest_steps_are_no_power_of_the_matrix():
     assert np.abs(diffusion.honest_power(matrix, 2).toarray() - power).max() > 0.05
 
 
-def test_without_self_is_zero_diagonal_and_rows_of_one():
+def test_normalized_is_zero_diagonal_and_rows_of_one():
     dense = np.random.default_rng(0).random((8, 8))
     wanted = dense * (1 - np.eye(8))
     wanted /= wanted.sum(1, keepdims=True)
-    np.testing.assert_allclose(without_self(sparse.csr_array(dense)).toarray(), wanted, rtol=1e-6)
+    np.testing.assert_allclose(normalized(sparse.csr_array(dense)).toarray(), wanted, rtol=1e-6)
 
 
 def test_the_input_of_honest_steps_is_not_changed():

@@ -19,20 +19,31 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "scdeepclust"
 FILES = {path.relative_to(SRC).as_posix(): ast.parse(path.read_text()) for path in sorted(SRC.rglob("*.py"))}
 
-KNOW_ANNDATA = ("data/", "tl/", "pp/", "pl/", "datasets/", "results.py", "files.py", "cli.py")
+KNOW_ANNDATA = (
+    "data/",
+    "tl/",
+    "pp/",
+    "pl/",
+    "datasets/",
+    "results.py",
+    "files.py",
+    "commands.py",
+    "demo.py",
+    "report.py",
+)
 MAY_NAME_ANNDATA = ("model.py",)  # as a type only
 # Leiden of scanpy takes nothing but an AnnData, so arrays are wrapped in one there.
 WRAPS_ARRAYS = ("diffusion/partition.py",)
 
 # Nothing imports, when it is loaded, from a room of a higher floor.
 FLOORS = [
-    ("distributed", "schedule", "losses", "networks", "diffusion", "clustering"),
+    ("distributed", "schedule", "losses", "views", "networks", "diffusion", "clustering"),
     ("data",),
     ("methods", "selection"),
     ("train", "checkpoint", "arguments"),
     ("model", "results", "storage"),
     ("tl", "pp", "pl"),
-    ("files", "options", "cli", "galaxy", "__main__"),
+    ("files", "options", "described", "session", "config", "commands", "report", "demo", "cli", "galaxy", "__main__"),
 ]
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 APART = ("metrics", "datasets")  # users of nothing of ours

@@ -546,3 +546,37 @@ def test_too_few_cells_or_genes(counts):
     with pytest.raises(ValueError, match="3 genes are too few") as error:
         search(counts[:, :3][counts[:, :3].X.min(1).toarray().ravel() > 0].copy())
     assert "n_clusters" not in str(error.value)  # there is no such argument here
+
+
+# ----------------------------------------------------------------------------------------- another package's noise2self
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("k", [3, 15, 40])
+def test_losses_are_those_of_scself(renamed_types, k):
+    """Uniform weights, one step, the same components. Asked for one number of neighbours at a time, because the graph that
+    scself 0.5.1 makes of fewer than 25,000 cells does not tell which neighbours are nearer."""
+    scself = pytest.importorskip("scself", reason="scself is not installed")
+    from scdeepclust.data import read
+    from scdeepclust.selection.halves import log_normalised
+
+    n_pcs = [2, 5, 10]
+    ours = search(renamed_types, scheme="self", n_pcs=n_pcs, n_neighbors=k, weights="uniform", n_steps=1)["loss"]
+    raw = read(renamed_types)
+    x = sdc.methods.get("idec", n_pcs=10).inputs("counts").fit(raw, seed=0).numpy()
+    _, (theirs, _) = scself.noise2self(
+        sparse.csr_matrix(log_normalised(raw)),
+        neighbors=np.array([k]),
+        npcs=np.array(n_pcs),
+        pc_data=x,
+        standardization_method=None,
+        connectivity=True,
+        return_errors=True,
+    )
+    found = ours[ours["n_neighbors"] == k].set_index("n_pcs")["loss"].loc[n_pcs]
+    np.testing.assert_allclose(found, theirs[:, 0], rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def renamed_types():
+    return renamed(datasets.simulate_types(300, 100, n_types=3, separation=2.0))

@@ -82,3 +82,34 @@ def check_batch_size(batch_size: int | None, n_cells: int) -> int:
         msg = f"batch_size={batch_size} is more than the {n_cells} cells there are; give a smaller one or None."
         raise ValueError(msg)
     return int(batch_size)
+
+
+def check_sample(cluster: str, n: int, size_factor: float, categories: list[str]) -> None:
+    """Refuse to draw cells of what is no cluster, or none."""
+    if cluster not in categories:
+        msg = f"cluster={cluster!r} is none of the clusters; there are: {', '.join(map(repr, categories))}."
+        raise ValueError(msg)
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        msg = f"n={n!r} must be an integer of at least 1."
+        raise ValueError(msg)
+    if not 0 < size_factor < float("inf"):
+        msg = f"size_factor={size_factor!r} must be a positive number; 1 is the median depth of the training cells."
+        raise ValueError(msg)
+
+
+def drawn_categories(given: dict[str, str], known: dict[str, list[str]], n: int, seed: int) -> np.ndarray | None:
+    """Codes of the categories of `n` cells, cells x covariates: those given, the others drawn."""
+    for key in given:
+        if key not in known:
+            msg = f"covariates names {key!r}; the model was trained with {', '.join(map(repr, known)) or 'none'}."
+            raise ValueError(msg)
+    rng, codes = np.random.default_rng(seed), []
+    for key, names in known.items():
+        if key in given and str(given[key]) not in names:
+            msg = (
+                f"covariates[{key!r}]={given[key]!r} is not known to the model; it knows {', '.join(map(repr, names))}."
+            )
+            raise ValueError(msg)
+        drawn = rng.integers(len(names), size=n)
+        codes.append(np.full(n, names.index(str(given[key]))) if key in given else drawn)
+    return np.column_stack(codes) if codes else None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from anndata import AnnData
+
+CELLS = (".h5ad", ".zarr")
 
 
 def read(path: str | os.PathLike) -> AnnData:
@@ -71,7 +75,7 @@ def _read_10x_mtx(path: Path) -> AnnData:
     return scanpy.read_10x_mtx(path, var_names="gene_symbols", make_unique=True, gex_only=True)
 
 
-def check_output(path: str | os.PathLike, others: list[str]) -> None:
+def check_output(path: str | os.PathLike, others: Sequence[str], endings: Sequence[str] = CELLS) -> None:
     """Refuse, before any work, an output that would fail after it, or harm the other files of a command.
 
     Raises
@@ -89,9 +93,7 @@ def check_output(path: str | os.PathLike, others: list[str]) -> None:
         ):
             msg = f"The output {str(path)!r} is the same as {name!r}, or lies in it; give another path."
             raise ValueError(msg)
-    if path.suffix not in {".h5ad", ".zarr"}:
-        msg = f"The output {str(path)!r} must end in .h5ad (or .zarr)."
-        raise ValueError(msg)
+    check_ending(path, endings)
     if path.exists() and not path.is_file():
         msg = f"The output {str(path)!r} exists and is not a file; remove it, or give another path."
         raise IsADirectoryError(msg)
@@ -99,6 +101,13 @@ def check_output(path: str | os.PathLike, others: list[str]) -> None:
     if path.exists() and not os.access(path, os.W_OK):
         msg = f"The output {str(path)!r} exists and is write-protected; give another path."
         raise PermissionError(msg)
+
+
+def check_ending(path: Path, endings: Sequence[str]) -> None:
+    """Refuse a format that cannot be written."""
+    if path.suffix.lower() not in endings:
+        msg = f"The output {str(path)!r} must end in {' or '.join(endings)}."
+        raise ValueError(msg)
 
 
 def check_new(folder: str | os.PathLike) -> None:
@@ -125,14 +134,44 @@ def check_folder(path: Path) -> None:
         raise PermissionError(msg)
 
 
+@contextmanager
+def whole(path: str | os.PathLike) -> Iterator[Path]:
+    """A path beside `path` to write to, which takes its place at the end: a crash leaves the old file or none.
+
+    Raises
+    ------
+    OSError
+        It could not be written, as when the disk is full.
+    """
+    path = Path(path).resolve()
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".scdeepclust-") as part:
+            new = Path(part) / path.name
+            yield new
+            new.replace(path)
+    # h5py wraps what the system says, and closes files with errors of other kinds.
+    except (OSError, RuntimeError) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        msg = f"{str(path)!r} could not be written: {reason}. Nothing is left of it; free some space, or give another path."
+        raise OSError(msg) from error
+
+
+def _reason(error: BaseException | None) -> str | None:
+    """What the system said of a disk without room, anywhere in a chain of errors."""
+    while error is not None:
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
+                return os.strerror(code)
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def write(adata: AnnData, path: str | os.PathLike) -> None:
-    """Write beside `path`, then rename: a crash leaves the old file or none, never half a one."""
+    """Write cells as .h5ad or .zarr, whole or not at all."""
     import anndata
 
-    path = Path(path).resolve()
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".scdeepclust-") as part:
-        new = Path(part) / path.name
-        # What could be read can be written again: unless told so, anndata refuses text columns of pandas' own types.
-        with anndata.settings.override(allow_write_nullable_strings=True):
-            (adata.write_zarr if path.suffix == ".zarr" else adata.write_h5ad)(new)
-        new.replace(path)
+    # What could be read can be written again: unless told so, anndata refuses text columns of pandas' own types.
+    with whole(path) as new, anndata.settings.override(allow_write_nullable_strings=True):
+        (adata.write_zarr if new.suffix == ".zarr" else adata.write_h5ad)(new)

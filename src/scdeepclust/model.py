@@ -13,9 +13,17 @@ import pandas as pd
 import torch
 
 from . import methods, networks, storage
-from .arguments import check_batch_size, check_enough_cells, check_same_genes, resolve_device, resolve_seed
+from .arguments import (
+    check_batch_size,
+    check_enough_cells,
+    check_same_genes,
+    check_sample,
+    drawn_categories,
+    resolve_device,
+    resolve_seed,
+)
 from .checkpoint import Checkpoint, fingerprint
-from .data import align, read
+from .data import align, covariate_keys, one_hot, read
 from .distributed import from_rank_zero, gathered, n_processes, total
 from .metrics.lineage import lineage_preservation
 from .results import versions
@@ -24,7 +32,7 @@ from .train import Trainer, kept_threads
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
     from anndata import AnnData
@@ -55,7 +63,10 @@ class Model:
     use_rep
         Key of `obsm` with a representation to cluster instead, or `"X"` to take `X` as it is.
     batch_key
-        Column of `obs` with batches, given to the decoder so that the embedding need not carry them.
+        Column of `obs` with batches that clusters should not depend on. Features are shifted so that batches mix within
+        types, and a decoder is told the batch, so that the embedding need not carry it.
+    categorical_covariate_keys
+        More such columns of `obs`, such as the donor.
     mask_var
         Column of `var`, or booleans, with the genes to use. `"auto"` takes `var["highly_variable"]` where it exists,
         else the 2,000 most variable genes of more than that; None takes all.
@@ -86,6 +97,7 @@ class Model:
         layer: str | None = None,
         use_rep: str | None = None,
         batch_key: str | None = None,
+        categorical_covariate_keys: Sequence[str] | None = None,
         mask_var: str | Sequence[bool] | np.ndarray | None = "auto",
         drop_empty: bool = False,
         random_state: int | np.random.Generator | None = 0,
@@ -95,18 +107,32 @@ class Model:
         self.method = methods.get(method, **params)
         self.seed = resolve_seed(random_state)
         self.device = resolve_device(device)
-        self.source = {"layer": layer, "use_rep": use_rep, "batch_key": batch_key}
+        if categorical_covariate_keys is not None and not isinstance(categorical_covariate_keys, str):
+            categorical_covariate_keys = list(categorical_covariate_keys)
+        self.source = {
+            "layer": layer,
+            "use_rep": use_rep,
+            "batch_key": batch_key,
+            "categorical_covariate_keys": categorical_covariate_keys,
+        }
         named = mask_var is None or isinstance(mask_var, str)
         self.selection = {"mask_var": mask_var if named else "array", "drop_empty": drop_empty}
         self.versions = versions()
         with kept_threads():
-            raw = read(adata, **self.source, mask_var=mask_var, counts=self.method.needs_counts, drop_empty=drop_empty)
+            raw = read(
+                adata,
+                **self.source,
+                mask_var=mask_var,
+                counts=self.method.needs_counts,
+                drop_empty=drop_empty,
+                labels_key=self.method.labels_key,
+            )
         check_enough_cells(raw, self.method)
         check_same_genes(raw)
         self._raw: Raw | None = raw
         self.kept = raw.kept
         self.var_names = raw.var_names
-        self.batch_categories = raw.batch_categories
+        self.covariate_categories = raw.categories
         self.inputs = self.method.inputs(raw.kind)
         self.history = pd.DataFrame()
         self.seconds = 0.0
@@ -199,6 +225,67 @@ class Model:
         log_q = self.method.log_soft_assign(self._trained().net, z)
         return log_q.exp()[:, self.order.to(z.device)].cpu().numpy()
 
+    @property
+    def mixture(self) -> dict[str, np.ndarray]:
+        """Weights (clusters), means and variances (clusters x `n_latent`) of a mixture, the largest cluster first.
+
+        Raises
+        ------
+        TypeError
+            The method learns no mixture.
+        """
+        found = self.method.mixture(self._trained().net)
+        return {name: value[self.order.numpy()] for name, value in found.items()}
+
+    @torch.no_grad()
+    def sample(
+        self,
+        cluster: str | int,
+        n: int,
+        *,
+        covariates: Mapping[str, str] | None = None,
+        size_factor: float = 1.0,
+        random_state: int | np.random.Generator | None = 0,
+    ) -> np.ndarray:
+        """Draw cells of a cluster from a generative model.
+
+        Parameters
+        ----------
+        cluster
+            Name of the cluster, as in `obs`.
+        n
+            How many cells.
+        covariates
+            Category of each covariate by the name of its column, such as `{"batch": "a"}`; a category is drawn for each
+            cell where none is given.
+        size_factor
+            Depth of the cells, 1 for the median of the training cells.
+        random_state
+            Seed.
+
+        Returns
+        -------
+        Counts, cells x `var_names`; features as the decoder has them (cells x features) where it explains no counts.
+
+        Raises
+        ------
+        TypeError
+            The method is no generative model.
+        ValueError
+            There is no such cluster, covariate or category.
+        """
+        self._trained()
+        check_sample(str(cluster), n, size_factor, self.categories)
+        seed = resolve_seed(random_state)
+        component = int(self.order[self.categories.index(str(cluster))])
+        keys = [key for _, key in covariate_keys(self.source["batch_key"], self.source["categorical_covariate_keys"])]
+        codes = drawn_categories(
+            dict(covariates or {}), dict(zip(keys, self.covariate_categories, strict=True)), n, seed
+        )
+        told = None if codes is None else one_hot(torch.from_numpy(codes), list(map(len, self.covariate_categories)))
+        told = None if told is None else told.to(self.device)
+        return self.method.sample(self.net, component, n, covariates=told, size_factor=size_factor, seed=seed)
+
     def save(self, folder: str | os.PathLike, *, overwrite: bool = False) -> None:
         """Save to a folder of JSON and safetensors.
 
@@ -258,10 +345,10 @@ class Model:
             "versions": versions(),
             "genes": raw.var_names,
             "n_genes": raw.n_genes,
-            "batches": raw.batch_categories,
+            "covariates": raw.categories,
         }
         arrays = [raw.values] if raw.kind == "rep" else [raw.values.data, raw.values.indices, raw.values.indptr]
-        arrays += [array for array in (raw.batches, raw.totals) if array is not None]
+        arrays += [array for array in (raw.covariates, raw.totals, raw.labels) if array is not None]
         found = Checkpoint(path, fingerprint(settings, arrays))
         found.load()  # a file that cannot serve is refused before any work
         return found
@@ -300,7 +387,9 @@ class Model:
     def _build(self, raw: Raw) -> torch.nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
-            net = self.method.network(self.inputs, n_genes=len(raw.var_names), n_categories=len(raw.batch_categories))
+            net = self.method.network(
+                self.inputs, n_genes=len(raw.var_names), n_categories=sum(map(len, raw.categories))
+            )
         with torch.no_grad():
             self.method.initialise(net, self.inputs, raw)
             net.load_state_dict(from_rank_zero(net.state_dict))
@@ -343,7 +432,7 @@ class Model:
             self.var_names,
             kind=self.inputs.kind,
             n_features=self.inputs.n_features,
-            batch_categories=self.batch_categories,
+            categories=self.covariate_categories,
             **self.source,
         )
         return networks.embed(self.net, self._cells(raw, batch_size=256))

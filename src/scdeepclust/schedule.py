@@ -48,6 +48,9 @@ class Phase:
         Gradients whose norm is larger are shortened to it.
     after
         Called without gradients after every step of the optimiser: a teacher that follows, or a bound that is kept.
+    end
+        Called once, without gradients, after the last epoch, at the weights that stay, with the indices of the cells held
+        out (None without `patience`): what is decided by the loss on them.
     """
 
     name: str
@@ -64,3 +67,4 @@ class Phase:
     decay: float = 1.0
     max_norm: float | None = None
     after: Callable[[], None] | None = None
+    end: Callable[[Tensor | None], None] | None = None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .model import Model
 
-FORMAT = 3
+FORMAT = 4
 SETTINGS, WEIGHTS, HISTORY = "model.json", "weights.safetensors", "history.json"
 
 
@@ -44,7 +44,7 @@ def save(model: Model, folder: str | os.PathLike, *, overwrite: bool) -> None:
         "inputs": model.inputs.config,
         "source": model.source,
         "var_names": model.var_names,
-        "batch_categories": model.batch_categories,
+        "covariate_categories": model.covariate_categories,
         "seed": model.seed,
         "seconds": model.seconds,
         "batch_size": model.batch_size,
@@ -104,7 +104,7 @@ def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFr
     params = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["params"].items()}
     model.method = methods.get(settings["method"], **params)
     model.seed, model.device, model.source = settings["seed"], device, settings["source"]
-    model.var_names, model.batch_categories = settings["var_names"], settings["batch_categories"]
+    model.var_names, model.covariate_categories = settings["var_names"], settings["covariate_categories"]
     model.batch_size = settings["batch_size"]
     model.seconds, model.history, model.order = settings["seconds"], history, weights["order"]
     model.inputs = Inputs(**settings["inputs"])
@@ -113,7 +113,7 @@ def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFr
     model.kept, model._raw, model._latent, model.latent_before = None, None, None, None
     model.selection, model.versions, model.choice = settings["selection"], settings["versions"], settings["choice"]
     model.preservation, model.tables, model.report = settings["preservation"], {}, settings["report"]
-    n_genes, n_categories = len(model.var_names), len(model.batch_categories)
+    n_genes, n_categories = len(model.var_names), sum(map(len, model.covariate_categories))
     with torch.random.fork_rng(devices=[]):
         model.net = model.method.network(model.inputs, n_genes=n_genes, n_categories=n_categories).to(device)
     model.net.load_state_dict(_part(weights, "net."))

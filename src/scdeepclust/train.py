@@ -126,15 +126,18 @@ class Trainer:
             warnings.warn(msg, Interrupted, stacklevel=2)
         finally:
             bar.close()
-        self._finish(phase)
+        self._finish(phase, held_out)
         self._save(n + 1, 0, optimizer)
 
-    def _finish(self, phase: Phase) -> None:
+    def _finish(self, phase: Phase, held_out: Tensor | None) -> None:
         """Leave a phase at its best weights, if these are numbers."""
         if self.best.get("net"):
             self.net.load_state_dict(self.best["net"])
         if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
             raise ValueError(_diverged(phase, "weights are not finite"))
+        if phase.end:
+            with torch.no_grad(), kept_threads():
+                phase.end(held_out)
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         groups: dict[float, list[nn.Parameter]] = {}

@@ -174,6 +174,21 @@ def _leiden(z: np.ndarray, n_clusters: int | None, resolution: float | None, n_n
         from sklearn.cluster import KMeans
 
         return KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(z).astype(np.int64)
+    return joined(z, best, n_clusters)
+
+
+def joined(z: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Clusters joined by Ward's rule until `n_clusters` are left.
+
+    Parameters
+    ----------
+    z
+        Embedding, cells x latent.
+    labels
+        Cluster of each cell, all numbers from 0 to the largest in use.
+    n_clusters
+        How many; no more than there are.
+    """
     centred = z - z.mean(0)
-    path = joins([sums(centred, centred, best)], np.bincount(best), 1.0, power=1.0)
-    return after(best, path[: best.max() + 1 - n_clusters])
+    path = joins([sums(centred, centred, labels)], np.bincount(labels), 1.0, power=1.0)
+    return after(labels, path[: labels.max() + 1 - n_clusters])

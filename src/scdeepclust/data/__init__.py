@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .align import align
-from .cells import Batch, Cells
+from .cells import Batch, Cells, one_hot
 from .inputs import Inputs
-from .read import Raw, read
+from .read import Raw, covariate_keys, read
 
-__all__ = ["Batch", "Cells", "Inputs", "Raw", "align", "read"]
+__all__ = ["Batch", "Cells", "Inputs", "Raw", "align", "covariate_keys", "one_hot", "read"]

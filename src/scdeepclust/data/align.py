@@ -11,9 +11,11 @@ import pandas as pd
 from scipy import sparse
 
 from .checks import check_anndata, listing
-from .read import Raw, as_csr, read_genes, read_representation, without_empty_cells
+from .read import Raw, as_csr, covariate_keys, read_genes, read_representation, without_empty_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
 MIN_SHARED = 0.5  # of the model's genes; with fewer, labels say more about the gaps than about the cells
@@ -25,15 +27,17 @@ def align(
     *,
     kind: str,
     n_features: int,
-    batch_categories: list[str],
+    categories: list[list[str]],
     layer: str | None,
     use_rep: str | None,
     batch_key: str | None,
+    categorical_covariate_keys: Sequence[str] | None = None,
 ) -> Raw:
     """Read new cells as a model's training cells were read.
 
-    Genes are matched by name; missing ones count as zero, with a warning. Cells of a batch that the model has not
-    seen are taken as of no batch, which the encoder does not read anyway.
+    Genes are matched by name; missing ones count as zero, with a warning. Cells of a batch, or of another category, that
+    the model has not seen are taken as of none, with a warning: nothing is known of how they are shifted, so their
+    features are left as they are.
 
     Raises
     ------
@@ -41,12 +45,13 @@ def align(
         Gene names repeat, fewer than half of the model's genes are there, or the values are of another kind.
     """
     check_anndata(adata)
+    keys = [key for _, key in covariate_keys(batch_key, categorical_covariate_keys)]
     if use_rep is not None:
         raw = read_representation(adata, use_rep)
         if raw.values.shape[1] != n_features:
             msg = f"use_rep={use_rep!r} has {raw.values.shape[1]} columns; the model was trained on {n_features}."
             raise ValueError(msg)
-        return _with_batches(raw, adata, batch_key, batch_categories)
+        return _with_covariates(raw, adata, keys, categories)
     raw = read_genes(adata, layer, None, counts=kind == "counts")
     if raw.kind != kind:
         msg = (
@@ -55,7 +60,7 @@ def align(
         )
         raise ValueError(msg)
     raw = without_empty_cells(_ordered(raw, var_names), drop_empty=False)
-    return _with_batches(raw, adata, batch_key, batch_categories)
+    return _with_covariates(raw, adata, keys, categories)
 
 
 def _ordered(raw: Raw, var_names: list[str]) -> Raw:
@@ -85,10 +90,19 @@ def _ordered(raw: Raw, var_names: list[str]) -> Raw:
     return replace(raw, values=as_csr(raw.values @ select), var_names=list(var_names))
 
 
-def _with_batches(raw: Raw, adata: AnnData, batch_key: str | None, categories: list[str]) -> Raw:
-    if batch_key is None or batch_key not in adata.obs:
-        return replace(
-            raw, batches=np.full(len(raw.obs_names), -1) if categories else None, batch_categories=categories
-        )
-    codes = pd.Index(categories).get_indexer(adata.obs[batch_key].astype(str))
-    return replace(raw, batches=codes, batch_categories=categories)
+def _with_covariates(raw: Raw, adata: AnnData, keys: list[str], categories: list[list[str]]) -> Raw:
+    if not keys:
+        return raw
+    codes = np.full((len(raw.obs_names), len(keys)), -1)
+    for n, (key, known) in enumerate(zip(keys, categories, strict=True)):
+        found = adata.obs[key].astype(str) if key in adata.obs else pd.Series("no such column", adata.obs_names)
+        codes[:, n] = pd.Index(known).get_indexer(found)
+        unknown = codes[:, n] < 0
+        if unknown.any():
+            msg = (
+                f"{int(unknown.sum())} cells have categories of obs[{key!r}] that the model has not seen "
+                f"({listing(found[unknown].unique())}; it knows {listing(known)}): they are taken as of none, and what "
+                "sets them apart from the others is not corrected."
+            )
+            warnings.warn(msg, UserWarning, stacklevel=4)
+    return replace(raw, covariates=codes, categories=categories)

@@ -13,7 +13,7 @@ from ..distributed import largest, n_processes
 from ..losses.representation.reconstruction import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from scipy import sparse
 
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     target: Tensor  # what a decoder with squared error explains; differs from x where the method asks
     counts: Counts | None  # what a count likelihood explains, and views are made of
     size: Tensor | None  # size factor of each cell (total / median total), cells x 1
-    covariates: Tensor | None  # one-hot, cells x categories
+    covariates: Tensor | None  # one-hot, cells x categories of all covariates
     index: Tensor  # which cells
 
 
@@ -56,6 +56,17 @@ class Rows:
         return Counts(row, self.indices[where].long(), self.data[where], shape)
 
 
+def one_hot(codes: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Codes of several covariates as columns side by side; a category without a code (-1) is zero in all of them."""
+    return torch.cat(
+        [
+            (code[:, None] == torch.arange(n, device=codes.device)).float()
+            for code, n in zip(codes.T, sizes, strict=True)
+        ],
+        1,
+    )
+
+
 @dataclass(frozen=True)
 class Cells:
     """All cells of one process.
@@ -71,18 +82,20 @@ class Cells:
     rows
         Counts or log-normalised values as CSR, where the encoder or the decoder needs genes.
     features
-        Derives features from rows and size factors, where there are genes: all features where `x` is None, and those of
-        changed views of a cell.
+        Derives features from rows, size factors, covariates and, if some are hidden, the genes that are kept; where there
+        are genes: all features where `x` is None, and those of changed views of a cell.
     size
         Size factors.
     covariates
-        Codes of each cell's category, and how many categories there are.
+        Codes of each cell's categories, cells x covariates, and how many categories each covariate has.
     target
         What a decoder with squared error explains, where it is not `x` itself.
     with_counts
         Whether minibatches carry counts (or log-normalised values), for a likelihood or for views of a cell.
     neighbors
         Nearest neighbours of each cell, cells x neighbours, where a method holds them together.
+    labels
+        Known label of each cell, for the method that asks for labels; -1 where there is none.
     partition
         Cluster of each cell where the data have chosen clusters to start from; -1 for cells without a say.
     """
@@ -91,12 +104,13 @@ class Cells:
     batch_size: int
     x: Tensor | None = None
     rows: Rows | None = None
-    features: Callable[[Counts, Tensor | None], Tensor] | None = None
+    features: Callable[..., Tensor] | None = None
     size: Tensor | None = None
-    covariates: tuple[Tensor, int] | None = None
+    covariates: tuple[Tensor, tuple[int, ...]] | None = None
     target: Tensor | None = None
     with_counts: bool = False
     neighbors: Tensor | None = None
+    labels: Tensor | None = None
     partition: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -106,13 +120,9 @@ class Cells:
         index = index.to(self.device)
         size = None if self.size is None else self.size[index]
         rows = self.rows[index] if self.x is None or self.with_counts else None
-        x = self.features(rows, size) if self.x is None else self.x[index]
+        covariates = None if self.covariates is None else one_hot(self.covariates[0][index], self.covariates[1])
+        x = self.features(rows, size, covariates) if self.x is None else self.x[index]
         target = x if self.target is None else self.target[index]
-        covariates = None
-        if self.covariates is not None:
-            codes, n_categories = self.covariates
-            # A category never seen in training has code -1 and all zeros: the average over categories it is not.
-            covariates = (codes[index, None] == torch.arange(n_categories, device=self.device)).float()
         return Batch(x, target, rows if self.with_counts else None, size, covariates, index)
 
     def n_batches(self, n_cells: int | None = None) -> int:

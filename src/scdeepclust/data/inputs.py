@@ -9,7 +9,9 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
-from .cells import Cells, Rows
+from .. import views
+from .cells import CHUNK, Cells, Rows, one_hot
+from .correction import Correction
 
 if TYPE_CHECKING:
     from ..losses.representation.reconstruction import Counts
@@ -25,6 +27,7 @@ class Inputs(nn.Module):
     Counts are divided by the cell's size factor (total over median total of the cells fitted), transformed and, if
     asked, projected on principal components; log-normalised values skip the first two steps; a representation is
     centred and turned to its principal axes. The result is divided by one number, so that the mean square of a feature is one.
+    Where cells have covariates, principal axes are then corrected for them (:class:`Correction`).
 
     Parameters
     ----------
@@ -61,6 +64,7 @@ class Inputs(nn.Module):
         self.kind, self.transform, self.gene_scaling, self.n_pcs = kind, transform, gene_scaling, n_pcs
         for name in ("median_total", "used_share", "n_genes", "mean", "scale", "ceiling", "components", "spread"):
             self.register_buffer(name, torch.ones(1))
+        self.correction = Correction()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -88,6 +92,14 @@ class Inputs(nn.Module):
 
     def fit(self, raw: Raw, *, seed: int) -> Tensor | None:
         """Learn the transformation; returns the features of the cells where they were computed on the way."""
+        x = self._fit_features(raw, seed)
+        if x is None or raw.covariates is None:
+            return x
+        categories = _categories(raw)
+        self.correction.fit(x, categories, seed=seed)
+        return self.correction(x, categories)
+
+    def _fit_features(self, raw: Raw, seed: int) -> Tensor | None:
         if self.kind == "rep":
             return self._fit_axes(raw.values)
         if self.kind == "counts":
@@ -160,17 +172,33 @@ class Inputs(nn.Module):
         values = raw.values if self.kind == "rep" else self._scaled(self._values(raw))
         components = self.components.cpu().numpy()
         x = values @ components.T - self.mean.cpu().numpy() @ components.T
-        return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) / self.spread.cpu()
+        x = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) / self.spread.cpu()
+        if raw.covariates is None:
+            return x
+        here = self.correction.centres.device
+        parts = [
+            self.correction(*(part.to(here) for part in both)).cpu()
+            for both in zip(x.split(CHUNK), _categories(raw).split(CHUNK), strict=True)
+        ]
+        return torch.cat(parts)
 
-    def features(self, rows: Counts, size: Tensor | None) -> Tensor:
-        """Features of a minibatch from its values, on the device; the same as by the sparse route."""
+    def features(
+        self, rows: Counts, size: Tensor | None, covariates: Tensor | None = None, *, kept: Tensor | None = None
+    ) -> Tensor:
+        """Features of a minibatch from its values, on the device; the same as by the sparse route.
+
+        Genes that are not `kept` (booleans, cells x genes or 1 x genes; None keeps all) stand at their mean, and the
+        others are scaled up to the same expected size.
+        """
         value = rows.value
         if self.kind == "counts":
             value = value / size[rows.row, 0]
             value = value.sqrt() if self.transform == "sqrt" else value.log1p()
         value = torch.minimum(value / self.scale[rows.gene], self.ceiling[rows.gene])
         x = rows._replace(value=value).dense() - self.mean
-        return (x @ self.components.T if self._projects else x) / self.spread
+        x = x if kept is None else views.kept_of(x, kept)
+        x = (x @ self.components.T if self._projects else x) / self.spread
+        return self.correction(x, covariates)
 
     def cells(
         self, raw: Raw, *, device: torch.device, batch_size: int, with_counts: bool, x: Tensor | None = None
@@ -184,8 +212,9 @@ class Inputs(nn.Module):
         if self.kind == "counts" and needs_rows:
             size = torch.from_numpy(self.size(raw))[:, None].to(device)
         covariates = None
-        if raw.batches is not None:
-            covariates = (torch.from_numpy(raw.batches.astype(np.int64)).to(device), len(raw.batch_categories))
+        if raw.covariates is not None:
+            covariates = (torch.from_numpy(raw.covariates).to(device), tuple(map(len, raw.categories)))
+        labels = None if raw.labels is None else torch.from_numpy(raw.labels).to(device)
         return Cells(
             device=device,
             batch_size=batch_size,
@@ -195,6 +224,7 @@ class Inputs(nn.Module):
             size=size,
             covariates=covariates,
             with_counts=with_counts,
+            labels=labels,
         )
 
     def log_mean(self, raw: Raw) -> Tensor:
@@ -207,6 +237,10 @@ class Inputs(nn.Module):
             if f"{prefix}{name}" in state_dict:
                 self._buffers[name] = torch.empty_like(state_dict[f"{prefix}{name}"])
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _categories(raw: Raw) -> Tensor:
+    return one_hot(torch.from_numpy(raw.covariates), [len(names) for names in raw.categories])
 
 
 def _moments(values: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:

@@ -35,10 +35,12 @@ class Raw:
         Names of the cells.
     var_names
         Names of the genes used; empty for a representation.
-    batches
-        Codes of each cell's batch.
-    batch_categories
-        Names of the batches.
+    covariates
+        Codes of each cell's categories, cells x covariates; -1 for a category that has no code.
+    categories
+        Names of the categories of each covariate; batches are the first.
+    labels
+        Codes of each cell's known label, -1 for cells without; only where a method asks for labels.
     kept
         Which cells of the AnnData these are: all, unless empty cells were dropped.
     totals
@@ -54,8 +56,9 @@ class Raw:
     kept: np.ndarray
     totals: np.ndarray | None = None
     n_genes: int = 0
-    batches: np.ndarray | None = None
-    batch_categories: list[str] = field(default_factory=list)
+    covariates: np.ndarray | None = None
+    categories: list[list[str]] = field(default_factory=list)
+    labels: np.ndarray | None = None
 
     def genes(self, keep: np.ndarray) -> Raw:
         """The same cells with some of the genes."""
@@ -70,7 +73,8 @@ class Raw:
             obs_names=self.obs_names[keep],
             kept=self.kept[keep],
             totals=None if self.totals is None else self.totals[keep],
-            batches=None if self.batches is None else self.batches[keep],
+            covariates=None if self.covariates is None else self.covariates[keep],
+            labels=None if self.labels is None else self.labels[keep],
         )
 
 
@@ -81,8 +85,10 @@ def read(
     use_rep: str | None = None,
     mask_var: str | Sequence[bool] | np.ndarray | None = "auto",
     batch_key: str | None = None,
+    categorical_covariate_keys: Sequence[str] | None = None,
     counts: bool = False,
     drop_empty: bool = False,
+    labels_key: str | None = None,
 ) -> Raw:
     """Read the matrix that a method asks for; `adata` is not changed.
 
@@ -105,15 +111,66 @@ def read(
         if use_rep is not None
         else read_genes(adata, layer, mask_var, counts=counts, otherwise=", or give likelihood='mse'")
     )
-    if batch_key is not None:
-        need_key("batch_key", batch_key, adata.obs, "adata.obs")
-        column = adata.obs[batch_key].astype("category").cat.remove_unused_categories()
-        if column.isna().any():
-            msg = f"batch_key={batch_key!r}: {int(column.isna().sum())} cells have no batch; name it or drop them."
+    named = covariate_keys(batch_key, categorical_covariate_keys)
+    if named:
+        columns = [_categorical(adata, argument, key) for argument, key in named]
+        codes = np.column_stack([column.cat.codes.to_numpy(dtype=np.int64) for column in columns])
+        raw = replace(raw, covariates=codes, categories=[[str(c) for c in column.cat.categories] for column in columns])
+    if labels_key is not None:
+        raw = replace(raw, labels=_read_labels(adata, labels_key))
+    raw = raw if raw.kind == "rep" else _without_empty(raw, drop_empty=drop_empty)
+    _check_categories(raw, named)
+    return raw
+
+
+def covariate_keys(batch_key: str | None, categorical_covariate_keys: Sequence[str] | None) -> list[tuple[str, str]]:
+    """Columns of `obs` with covariates, batches first, each after the name of its argument."""
+    if isinstance(categorical_covariate_keys, str):
+        msg = f"categorical_covariate_keys={categorical_covariate_keys!r} must be a list of columns of adata.obs."
+        raise ValueError(msg)
+    first = [] if batch_key is None else [("batch_key", batch_key)]
+    named = [*first, *(("categorical_covariate_keys", key) for key in categorical_covariate_keys or ())]
+    keys = [key for _, key in named]
+    if len(set(keys)) < len(keys):
+        msg = f"batch_key and categorical_covariate_keys name a column twice ({listing(keys)}); name each once."
+        raise ValueError(msg)
+    return named
+
+
+def _categorical(adata: AnnData, argument: str, key: str) -> pd.Series:
+    need_key(argument, key, adata.obs, "adata.obs")
+    column = adata.obs[key].astype("category").cat.remove_unused_categories()
+    if column.isna().any():
+        what = "batch" if argument == "batch_key" else "category"
+        msg = f"{argument}={key!r}: {int(column.isna().sum())} cells have no {what}; name it or drop them."
+        raise ValueError(msg)
+    return column
+
+
+def _check_categories(raw: Raw, named: list[tuple[str, str]]) -> None:
+    """Refuse categories of a single cell, of which nothing can be learned: such a column is no category at all."""
+    for n, (argument, key) in enumerate(named):
+        sizes = np.bincount(raw.covariates[:, n], minlength=len(raw.categories[n]))
+        if (sizes == 1).any() and len(sizes) > 1:
+            single = np.asarray(raw.categories[n])[sizes == 1]
+            msg = (
+                f"{argument}={key!r}: {len(single)} of {len(sizes)} categories hold a single cell: {listing(single)}. "
+                "Join them with others or drop these cells; a column of numbers cannot serve."
+            )
             raise ValueError(msg)
-        codes, categories = column.cat.codes.to_numpy(dtype=np.int64), [str(c) for c in column.cat.categories]
-        raw = replace(raw, batches=codes, batch_categories=categories)
-    return raw if raw.kind == "rep" else _without_empty(raw, drop_empty=drop_empty)
+
+
+def _read_labels(adata: AnnData, labels_key: str) -> np.ndarray:
+    """Codes of labels that a method is told, -1 for missing ones."""
+    need_key("labels_key", labels_key, adata.obs, "adata.obs")
+    column = adata.obs[labels_key].astype("category").cat.remove_unused_categories()
+    if len(column.cat.categories) < 2:
+        msg = (
+            f"labels_key={labels_key!r} holds {len(column.cat.categories)} label(s) "
+            f"({listing(column.cat.categories)}); at least 2 are needed to tell cells apart."
+        )
+        raise ValueError(msg)
+    return column.cat.codes.to_numpy(dtype=np.int64)
 
 
 def read_representation(adata: AnnData, use_rep: str) -> Raw:

@@ -7,8 +7,19 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "clusters": ["ClusterSums", "average_within", "cluster_sums", "wak"],
         "graph": ["average", "average_over", "into_scanpy", "neighbors"],
-        "kernel": ["SCALE", "WEIGHTS", "affinities", "diffuse", "diffused_columns", "honest_power", "kernel"],
+        "kernel": [
+            "SCALE",
+            "WEIGHTS",
+            "affinities",
+            "diffuse",
+            "diffused_columns",
+            "honest_power",
+            "kernel",
+            "normalized",
+            "within",
+        ],
         "noise2self": ["loss_of_each", "loss_of_kernel", "loss_of_mean"],
         "partition": ["centers", "communities", "communities_at", "means"],
         "splitting": ["rotation", "split_columns", "thin"],

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Weights = Literal["uniform", "distance", "gaussian"]
 WEIGHTS = ("uniform", "distance", "gaussian")
+NORMALIZE = ("row", "column", "symmetric")
 SCALE = 5  # neighbours whose mean distance is the unit, so that weights do not change with the number of neighbours
 COLUMNS = 256  # genes that are dense at once
 
@@ -74,12 +75,48 @@ def kernel(
     return found
 
 
-def without_self(matrix: sparse.csr_array) -> sparse.csr_array:
-    """The same kernel with a zero diagonal, its rows normalised again."""
+def normalized(matrix: sparse.csr_array, normalize: Literal["row", "column", "symmetric"] = "row") -> sparse.csr_array:
+    """A kernel of any affinities: zero diagonal, then divided by the sums of its rows, of its columns, or the root of both.
+
+    Only rows make averages; columns are the form of the DeePWAK preprint. An empty row or column stays empty.
+    """
+    if normalize not in NORMALIZE:
+        msg = f"normalize={normalize!r} must be one of {', '.join(map(repr, NORMALIZE))}."
+        raise ValueError(msg)
     matrix = (matrix - sparse.diags_array(matrix.diagonal(), format="csr")).tocsr()
     matrix.eliminate_zeros()
-    total = matrix.sum(1)
-    return (sparse.diags_array(1 / np.where(total > 0, total, 1)) @ matrix).tocsr()
+    power = 0.5 if normalize == "symmetric" else 1.0
+
+    def scale(axis: int) -> sparse.dia_array:
+        total = matrix.sum(axis)
+        return sparse.diags_array(np.where(total > 0, total, 1) ** -power)
+
+    matrix = (
+        scale(1) @ matrix
+        if normalize == "row"
+        else matrix @ scale(0)
+        if normalize == "column"
+        else (scale(1) @ matrix @ scale(0))
+    )
+    return matrix.tocsr()
+
+
+def within(matrix: sparse.csr_array, partition: np.ndarray) -> sparse.csr_array:
+    """A graph kernel restricted by a partition: each edge times how likely its two cells share a cluster, row-normalised.
+
+    A cell without a neighbour in its cluster has an empty row.
+
+    Parameters
+    ----------
+    matrix
+        Weights of neighbours, cells x cells.
+    partition
+        Cluster of each cell (below zero for none, which shares with nobody), or memberships, cells x clusters.
+    """
+    edges = matrix.tocoo()
+    first, second = partition[edges.row], partition[edges.col]
+    shared = (first * second).sum(1) if partition.ndim > 1 else (first == second) & (first >= 0)
+    return normalized(sparse.csr_array((edges.data * shared, (edges.row, edges.col)), shape=matrix.shape))
 
 
 def honest_power(matrix: sparse.csr_array, n_steps: int) -> sparse.csr_array:
@@ -89,7 +126,7 @@ def honest_power(matrix: sparse.csr_array, n_steps: int) -> sparse.csr_array:
     """
     found = matrix
     for _ in range(n_steps - 1):
-        found = without_self((found @ matrix).tocsr())
+        found = normalized((found @ matrix).tocsr())
     return found
 
 

@@ -7,9 +7,16 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "representation.contrast": ["balance", "cluster_contrast", "not_among", "nt_xent", "unlike"],
+        "representation.distillation": ["centred", "self_distillation"],
+        "representation.halves": ["Halves", "of_axes", "of_genes", "of_molecules", "squared_error"],
+        "representation.masked": ["changed_entries", "masked_mse", "masking_chances", "swap_loss"],
+        "representation.triplet": ["triplet"],
         "representation.reconstruction": ["Counts", "mse", "nb", "zinb"],
         "clustering.collapse": ["CollapseWarning", "collapsed", "farthest"],
         "clustering.hardening": ["SharpenedTarget", "hardening", "sharpen", "student_t"],
+        "clustering.independence": ["mutual_information"],
         "clustering.locality": ["locality"],
+        "clustering.mixture": ["mixture_divergence", "mixture_log_posterior"],
     },
 )

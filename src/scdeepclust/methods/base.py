@@ -11,6 +11,7 @@ from annotated_types import Ge
 from .parameters import checked, hints, nearest
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from ..data import Cells, Inputs, Raw
@@ -106,6 +107,11 @@ class Method(ABC):
         """Whether nothing but counts will do, as for a likelihood of counts."""
 
     @property
+    def labels_key(self) -> str | None:
+        """Column of `obs` with labels, for a method that is told some of them."""
+        return None
+
+    @property
     def reads_values(self) -> bool:
         """Whether minibatches carry the stored values of genes, beside the features made of them."""
         return self.needs_counts
@@ -149,3 +155,17 @@ class Method(ABC):
     def report(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
         """More to be recorded of the run, as values that h5ad can hold."""
         return {}
+
+    def mixture(self, net: nn.Module) -> dict[str, np.ndarray]:
+        """Weights, means and variances of the clusters, where they are Gaussians."""
+        raise self._not_generative()
+
+    def sample(
+        self, net: nn.Module, component: int, n: int, *, covariates: Tensor | None, size_factor: float, seed: int
+    ) -> np.ndarray:
+        """Draw cells of a cluster, cells x genes (or features)."""
+        raise self._not_generative()
+
+    def _not_generative(self) -> TypeError:
+        can = [repr(name) for name, kind in registry().items() if kind.sample is not Method.sample]
+        return TypeError(f"Method {self.name()!r} is no model of cells that could draw some; train {', '.join(can)}.")

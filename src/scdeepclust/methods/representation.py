@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt
 
@@ -12,6 +12,7 @@ from ..schedule import Phase
 from .features import FeatureMethod
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from ..data import Cells
@@ -73,20 +74,21 @@ class RepresentationMethod(FeatureMethod, abstract=True):
         """The phase, without training, that finds clusters in the embedding."""
         return Phase("cluster", epochs=0, loss=lambda _: {}, start=lambda: self._find(net, cells, seed))
 
-    def _find(self, net: nn.Module, cells: Cells, seed: int) -> None:
+    def clusters(self, net: nn.Module, cells: Cells, seed: int, kind: str) -> tuple[clustering.Found, np.ndarray]:
+        """What an algorithm finds among all embedded cells, the same in every process, and these cells."""
         from ..distributed import from_rank_zero, gathered
 
         here = networks.embed(net, cells)
         z = gathered(here).cpu().numpy()
 
-        def found() -> dict[str, Any]:
+        def found() -> clustering.Found:
             start, n_clusters = None, self.n_clusters
             if n_clusters is None and cells.partition is not None:
                 start = diffusion.means(here.cpu().numpy(), cells.partition)
                 n_clusters = len(start)
-            result = clustering.find(
+            return clustering.find(
                 z,
-                self.cluster,
+                kind,
                 n_clusters,
                 start=start,
                 resolution=self.resolution,
@@ -95,18 +97,22 @@ class RepresentationMethod(FeatureMethod, abstract=True):
                 n_init=self.n_init,
                 random_state=seed,
             )
-            return vars(result)
 
-        found = from_rank_zero(found)
-        labels, centres = found["labels"], found["means"]
-        if centres is None:
-            net.head.set_reference(z[found["cells"]], labels, seed=seed)
+        return from_rank_zero(found), z
+
+    def _find(self, net: nn.Module, cells: Cells, seed: int) -> None:
+        self.place(net, *self.clusters(net, cells, seed, self.cluster), seed)
+
+    def place(self, net: nn.Module, found: clustering.Found, z: np.ndarray, seed: int) -> None:
+        """Put clusters into the head."""
+        if found.means is None:
+            net.head.set_reference(z[found.cells], found.labels, seed=seed)
             return
-        precisions = found["precisions_cholesky"]
+        precisions = found.precisions_cholesky
         if precisions is None:
-            spread = ((z[found["cells"]] - centres[labels]) ** 2).mean()
+            spread = ((z[found.cells] - found.means[found.labels]) ** 2).mean()
             precisions = float(1 / max(spread, 1e-12) ** 0.5)
-        net.head.set_components(centres, precisions, found["weights"])
+        net.head.set_components(found.means, precisions, found.weights)
 
     def has_noise(self, net: nn.Module) -> bool:
         """Whether the last column of memberships is for cells that belong nowhere."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .agreement import ami, ari, nmi
 from .lineage import edge_agreement, lineage_preservation, pseudotime_agreement
 from .matching import accuracy, macro_f1, match_labels
-from .structure import knn_purity, silhouette
+from .structure import effective_rank, knn_purity, silhouette
 from .table import confusion, scores
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ari",
     "confusion",
     "edge_agreement",
+    "effective_rank",
     "knn_purity",
     "lineage_preservation",
     "macro_f1",

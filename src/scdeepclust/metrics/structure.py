@@ -131,3 +131,43 @@ def knn_purity(
         return float(shares.mean())
     means = np.bincount(codes, weights=shares) / np.bincount(codes)
     return pd.Series(means, index=pd.Index(names, name="labels"), name="knn_purity")
+
+
+def effective_rank(x: ArrayLike) -> float:
+    """How many dimensions an embedding uses: the exponential of the entropy of its variances.
+
+    An embedding of 20 dimensions with an effective rank of 3 has collapsed, as contrast between views may make it.
+
+    Parameters
+    ----------
+    x
+        Cells x dimensions, for example ``adata.obsm["X_deepclust"]``; centred here.
+
+    Returns
+    -------
+    From 1 (all cells on a line) to the number of dimensions (equal variance in each); 0 where all cells are equal. It does
+    not depend on the scale, nor on a rotation.
+
+    Raises
+    ------
+    ValueError
+        If ``x`` is not finite.
+
+    References
+    ----------
+    Roy and Vetterli (2007), European Signal Processing Conference, 606-610, of variances instead of standard deviations.
+
+    Examples
+    --------
+    >>> from scdeepclust.metrics import effective_rank
+    >>> round(effective_rank([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]]), 6)
+    2.0
+    """
+    x = check_space(x, len(x) if hasattr(x, "__len__") else 0)
+    x = np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=np.float64)
+    variance = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2
+    if variance.sum() <= 1e-24 * max(1.0, float((x**2).sum())):
+        return 0.0
+    share = variance / variance.sum()
+    share = share[share > 0]
+    return float(np.exp(-(share * np.log(share)).sum()))

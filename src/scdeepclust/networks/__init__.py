@@ -7,9 +7,14 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "autoencoder": ["Autoencoder", "Decoded", "mlp"],
+        "affinity": ["Affinity"],
+        "autoencoder": ["Autoencoder", "Decoded", "encoder", "linear", "mlp"],
         "centroids": ["Centroids"],
         "embedding": ["Identity", "embed"],
         "head": ["Head"],
+        "masked": ["MaskedAutoencoder"],
+        "mixture": ["Mixture"],
+        "projector": ["ClusterHead", "Projector", "Prototypes", "SelfDistilled"],
+        "variational": ["VariationalAutoencoder"],
     },
 )

@@ -40,7 +40,7 @@ class Residual(nn.Module):
 
     def __init__(self, n_in: int, hidden: Sequence[int], n_out: int) -> None:
         super().__init__()
-        self.linear = identity(n_in, n_out)
+        self.linear = linear(n_in, n_out)
         self.correction = mlp(n_in, *hidden, n_out)
         nn.init.zeros_(self.correction[-1].weight)
         nn.init.zeros_(self.correction[-1].bias)
@@ -50,11 +50,17 @@ class Residual(nn.Module):
         return self.linear(x) + self.correction(x)
 
 
-def identity(n_in: int, n_out: int) -> nn.Linear:
-    """A trainable linear layer that begins by passing on its first features."""
+def encoder(n_in: int, hidden: Sequence[int], n_latent: int, *, residual: bool) -> nn.Module:
+    """An encoder that begins as the identity on the leading features, or a plain perceptron."""
+    return Residual(n_in, hidden, n_latent) if residual else mlp(n_in, *hidden, n_latent)
+
+
+def linear(n_in: int, n_out: int, *, identity: bool = True) -> nn.Linear:
+    """A trainable linear layer that begins by passing on its first features, or at random."""
     layer = nn.Linear(n_in, n_out)
-    nn.init.eye_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if identity:
+        nn.init.eye_(layer.weight)
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -96,11 +102,12 @@ class Autoencoder(nn.Module):
         zero_inflated: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = Residual(n_vars, hidden, n_latent) if residual else mlp(n_vars, *hidden, n_latent)
+        self.n_out = n_out
+        self.encoder = encoder(n_vars, hidden, n_latent, residual=residual)
         widths = (n_latent + n_covariates, *reversed(hidden))
         if residual and not counts:
             self.decoder: nn.Module = nn.Identity()
-            self.mean = identity(widths[0], n_out)
+            self.mean = linear(widths[0], n_out)
             # Covariates come after the embedding and start without effect.
             nn.init.zeros_(self.mean.weight[:, n_latent:])
         else:

@@ -19,7 +19,8 @@ def assign(
 ) -> AnnData | None:
     """Label new cells with a trained model.
 
-    Genes are matched by name; missing ones are taken as zero, with a warning. Nothing is trained.
+    Genes are matched by name; missing ones are taken as zero, with a warning. Cells of a batch (or of another covariate's
+    category) that the model has not seen are taken as they are, uncorrected, with a warning. Nothing is trained.
 
     Parameters
     ----------

@@ -21,6 +21,7 @@ def deepclust(
     layer: str | None = None,
     use_rep: str | None = None,
     batch_key: str | None = None,
+    categorical_covariate_keys: Sequence[str] | None = None,
     mask_var: str | Sequence[bool] | np.ndarray | None = "auto",
     drop_empty: bool = False,
     key_added: str = "deepclust",
@@ -54,7 +55,12 @@ def deepclust(
         Key of `obsm` with a representation to cluster instead (PCs, a latent of scvi-tools, protein levels), or
         `"X"` to take `X` as it is.
     batch_key
-        Column of `obs` with batches, given to the decoder so that the embedding need not carry them.
+        Column of `obs` with batches that clusters should not depend on. Principal components, or the representation, are
+        shifted so that batches mix within types (as Harmony does), and a decoder is told the batch, so that the embedding
+        need not carry it; where a network reads genes, only the decoder is told. A batch that is confounded with types
+        cannot be told from them.
+    categorical_covariate_keys
+        More such columns of `obs`, such as the donor.
     mask_var
         Column of `var`, or booleans, with the genes to use. `"auto"` takes `var["highly_variable"]` where it exists,
         else the 2,000 most variable genes (Seurat v3 by scanpy) of more than that; None takes all.
@@ -119,11 +125,13 @@ def deepclust(
     results.check_key(key_added)
     if n_clusters is not None:
         params["n_clusters"] = n_clusters
-    source = {"layer": layer, "use_rep": use_rep, "batch_key": batch_key}
     model = Model(
         adata,
         method,
-        **source,
+        layer=layer,
+        use_rep=use_rep,
+        batch_key=batch_key,
+        categorical_covariate_keys=categorical_covariate_keys,
         mask_var=mask_var,
         drop_empty=drop_empty,
         random_state=random_state,

@@ -1,0 +1,432 @@
+"""DeePWAK = autoencoders x prediction of held-out halves x averages within soft clusters x pretrain, then all together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from .. import clustering, diffusion, losses, networks
+from ..diffusion import signal
+from ..schedule import Phase
+from .features import FeatureMethod
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from torch import Tensor, nn
+
+    from ..data import Batch, Cells, Inputs
+
+N_SPLITS = 5  # over which the loss of the cells held out is averaged
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeePWAK(FeatureMethod):
+    """Denoising with a deep partitioned weighted affinity kernel: clusters are what predicts cells from each other.
+
+    Each head embeds cells, partitions them softly, replaces every embedding by the average over the other cells
+    that share its clusters, and decodes that; heads are pooled into one prediction. Use it for several partitions of the
+    same cells at once (`n_heads`), for denoising within clusters, or where the loss itself should say how much a partition
+    predicts (`uns[key]["held_out"]`).
+
+    Wiechecki and Zaslavsky, preprint of 2024, and their code. Differently: the network reads half of the molecules (or
+    genes, or axes) of a cell and predicts the other half, because the published form, which predicts what it reads
+    (`split="none"`), predicts pure noise too; averages are over rows and not columns of the kernel, are over more
+    than a minibatch and never need a matrix of cells x cells; the partitioner reads the head's embedding (as in an earlier
+    version of their code) and starts from k-means; further heads start from what the heads before leave unexplained;
+    autoencoders are anchored by their own reconstruction; Adam keeps its state.
+
+    Parameters
+    ----------
+    split
+        What the network reads and what it predicts: halves of the molecules (`"count_split"`, of counts), of the genes
+        (`"gene_split"`; of a representation, of its axes after a random turn), both the same (`"none"`, as published),
+        or `"auto"`: of the molecules where there are counts, of the genes otherwise.
+    n_heads
+        Heads. Further heads find what else tells cells apart than the clusters of the first.
+    n_blocks
+        Blocks of heads behind each other; each reads what the one before has denoised.
+    pooling
+        How heads' predictions become one: their `"sum"`, or a `"linear"` layer.
+    consensus
+        How heads become one partition and embedding: by clusters of what they predict together (`"ensemble"`), or by an
+        encoder and a partitioner that are trained to serve all heads in place of their own (`"learned"`, as published).
+    independence
+        Weight of the mutual information between heads' partitions.
+    head_dropout
+        Share of heads that is left out of a cell's prediction in training, so that each has to stand alone.
+    anchor
+        Weight of each head's own reconstruction without averages.
+    prune
+        Whether clusters are removed, after training, whose loss is not felt by more than a standard error on cells
+        held out; `n_clusters` is then the most there may be.
+    network_type
+        `"residual"`: encoders start as the identity on the leading components and decoders are linear. `"mlp"`:
+        perceptrons, as published; also what `"residual"` means where genes are read.
+    hidden
+        Widths of the encoders' hidden layers; perceptron decoders mirror them.
+    n_latent
+        Dimensions of each head's embedding.
+    n_neighbors
+        Neighbours over which features are averaged before k-means finds clusters to start from.
+    n_diffusion
+        Steps of that average.
+    n_init
+        Starts of k-means; the best is taken.
+    pretrain_steps
+        At most this many minibatches in which each head learns to predict without averages.
+    cluster_steps
+        At most this many minibatches of joint training.
+    patience
+        Both stages end after this many epochs without a lower loss on a tenth of the cells, held out.
+    lr
+        Learning rate of Adam in pretraining.
+    cluster_lr
+        Learning rate of Adam in joint training.
+    """
+
+    split: Literal["auto", "count_split", "gene_split", "none"] = "auto"
+    n_heads: Annotated[int, Ge(1)] = 1
+    n_blocks: Annotated[int, Ge(1)] = 1
+    pooling: Literal["sum", "linear"] = "sum"
+    consensus: Literal["ensemble", "learned"] = "ensemble"
+    independence: Annotated[float, Ge(0)] = 0.0
+    head_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    anchor: Annotated[float, Ge(0)] = 0.1
+    prune: bool = False
+    network_type: Literal["residual", "mlp"] = "residual"
+    hidden: tuple[Annotated[int, Ge(1)], ...] = (256, 64)
+    n_latent: Annotated[int, Ge(1)] = 20
+    n_neighbors: Annotated[int, Ge(1)] = 10
+    n_diffusion: Annotated[int, Ge(0)] = 1
+    n_init: Annotated[int, Ge(1)] = 30
+    pretrain_steps: Annotated[int, Ge(0)] = 500
+    cluster_steps: Annotated[int, Ge(0)] = 1000
+    patience: Annotated[int, Ge(1)] = 10
+    lr: Annotated[float, Gt(0)] = 1e-3
+    cluster_lr: Annotated[float, Gt(0)] = 1e-3
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether molecules have to be split."""
+        return self.split == "count_split"
+
+    @property
+    def reads_values(self) -> bool:
+        """Whether minibatches carry values of genes, of which halves are made."""
+        return self.split != "none"
+
+    def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
+        """Blocks of heads."""
+        net = networks.Affinity(
+            inputs.n_features,
+            self.hidden,
+            self.n_latent,
+            n_heads=self.n_heads,
+            n_blocks=self.n_blocks,
+            n_covariates=n_categories,
+            linear=self.pooling == "linear",
+            learned=self.consensus == "learned",
+            residual=self.network_type == "residual" and inputs.principal,
+        )
+        net.register_buffer("median_total", inputs.median_total.reshape(()).clone())
+        return net
+
+    def prepare(self, cells: Cells, seed: int) -> Cells:
+        """Average features over neighbours, for k-means to find clusters in."""
+        if cells.x is None or not self.n_diffusion:
+            return cells
+        x = cells.x.cpu().numpy()
+        smooth = diffusion.average(x, n_neighbors=self.n_neighbors, n_steps=self.n_diffusion, random_state=seed)
+        return replace(cells, target=cells.x.new_tensor(smooth))
+
+    def halves(self, net: nn.Module, cells: Cells, batch: Batch, again: int = 0) -> losses.Halves:
+        """What the network reads of a minibatch, and the error of what it predicts; in evaluation the same each time."""
+        import torch
+
+        seed = int(batch.index[0]) + len(cells) * again
+        generator = None if net.training else torch.Generator(batch.x.device).manual_seed(seed)
+        if self.split == "none":
+            return losses.Halves(batch.x, losses.squared_error(batch.x))
+        if batch.counts is None:
+            return losses.of_axes(batch.x, generator)
+        if batch.size is None or self.split == "gene_split":
+            projected = cells.x is not None
+            features = partial(cells.features, covariates=batch.covariates)
+            return losses.of_genes(batch.counts, batch.size, features, projected=projected, generator=generator)
+
+        def of_half(rows: losses.Counts, size: Tensor) -> Tensor:
+            return cells.features(rows, size, batch.covariates) - net.shift
+
+        return losses.of_molecules(batch.counts, batch.size, net.median_total, of_half, generator)
+
+    def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
+        """Pretrain heads, place clusters, train all, and, where that is learned, the consensus."""
+        joint = {
+            "epochs": -(-self.cluster_steps // cells.n_batches()),
+            "lr": self.cluster_lr,
+            "patience": self.patience,
+        }
+        phases = [
+            Phase(
+                "pretrain",
+                epochs=-(-self.pretrain_steps // cells.n_batches()),
+                loss=lambda batch: {"reconstruction": self.plain(net, cells, batch)},
+                start=lambda: self.center(net, cells),
+                patience=self.patience,
+                lr=self.lr,
+            ),
+            Phase(
+                "cluster",
+                loss=lambda batch: self.denoise(net, cells, batch),
+                start=lambda: self.place(net, cells, seed),
+                end=lambda held_out: self.settle(net, cells, held_out, seed),
+                **joint,
+            ),
+        ]
+        if self.n_heads > 1 and self.consensus == "learned":
+            phases.append(
+                Phase(
+                    "consensus",
+                    loss=lambda batch: self.agree(net, cells, batch),
+                    end=lambda held_out: self.settle_consensus(net, cells, held_out),
+                    lr_of={"blocks.": 0.0, "pools.": 0.0},
+                    **joint,
+                )
+            )
+        return phases
+
+    # ------------------------------------------------------------------------------------------------- objectives
+
+    def plain(self, net: nn.Module, cells: Cells, batch: Batch) -> Tensor:
+        """Error of every head's autoencoder alone, mean over heads."""
+        halves = self.halves(net, cells, batch)
+        heads = [head.autoencoder for block in net.blocks for head in block]
+        return sum(
+            halves.error(head.decode(head.encode(halves.seen), batch.covariates).mean).mean() for head in heads
+        ) / len(heads)
+
+    def denoise(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
+        """Terms of joint training."""
+        halves = self.halves(net, cells, batch)
+        blocks = net(halves.seen, batch.covariates, dropout=self.head_dropout, plain=True)
+        parts = [part for block, _ in blocks for part in block]
+        terms = {
+            "denoising": sum(halves.error(pooled).mean() for _, pooled in blocks) / len(blocks),
+            "reconstruction": self.anchor * sum(halves.error(part.plain).mean() for part in parts) / len(parts),
+        }
+        if self.independence and self.n_heads > 1:
+            pairs = [pair for block, _ in blocks for pair in combinations([part.log_c.exp() for part in block], 2)]
+            shared = sum(losses.mutual_information(*pair) for pair in pairs) / len(pairs)
+            terms["independence"] = self.independence * shared
+        return terms
+
+    def agree(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
+        """The loss of all heads' decoders on the consensus instead of their own embeddings and partitions."""
+        halves = self.halves(net, cells, batch)
+        return {"denoising": halves.error(net.predict(net.encode(halves.seen), batch.covariates)).mean()}
+
+    # ------------------------------------------------------------------------------------------ before and after
+
+    def center(self, net: nn.Module, cells: Cells) -> None:
+        """Measure how far the mean of half a cell's features is from that of whole cells."""
+        if self.split not in {"auto", "count_split"} or not cells.with_counts or cells.size is None:
+            return
+        import torch
+
+        from ..distributed import total
+
+        net.eval()
+        sums = net.shift.new_zeros(len(net.shift) + 1)
+        for batch in cells.chunks():
+            seen = self.halves(net, cells, batch).seen
+            sums += torch.cat([seen.sum(0), seen.new_tensor([len(seen)])])
+        sums = total(sums)
+        net.shift.copy_(sums[:-1] / sums[-1])
+        net.train()
+
+    def place(self, net: nn.Module, cells: Cells, seed: int) -> None:
+        """Start partitioners from k-means in averaged features, each head in what those before leave unexplained."""
+        from ..distributed import from_rank_zero, gathered
+
+        net.eval()
+        whole = self.n_clusters is None  # then the first process has chosen clusters among its own cells
+        x = cells.target if cells.target is not None else networks.embed(net, cells)
+        smooth = (x if whole else gathered(x)).cpu().numpy()
+        labels = from_rank_zero(lambda: self.starts(smooth, cells.partition, seed))
+        for b, block in enumerate(net.blocks):
+            for a, head in enumerate(block):
+                z = _over(cells, lambda batch, b=b, head=head: head.autoencoder.encode(net.read(batch.x, b)))
+                z = (z if whole else gathered(z)).cpu().numpy()
+                # Further partitions lie across the first: only discriminants see past it.
+                head.partitioner.start(z, labels[a], spherical=a == 0)
+                head.partitioner.load_state_dict(from_rank_zero(head.partitioner.state_dict))
+            self.sum_up(net, cells, b)
+        net.train()
+
+    def starts(self, smooth: np.ndarray, partition: np.ndarray | None, seed: int) -> list[np.ndarray]:
+        """Labels for each head to start from."""
+        found, left = [], smooth - smooth.mean(0)
+        for a in range(self.n_heads):
+            labels = partition if not a else None
+            if labels is None:
+                n = self.n_clusters if self.n_clusters is not None else len(diffusion.means(smooth, partition))
+                labels = clustering.find(left, "kmeans", n, n_init=self.n_init, random_state=seed)
+                labels = _nearest(left, labels.means)
+            found.append(labels)
+            means = diffusion.means(left, labels)
+            left = left - means[_nearest(left, means)]
+        return found
+
+    def sum_up(self, net: nn.Module, cells: Cells, b: int) -> None:
+        """Averages within the clusters of a block's heads, over all cells as they are."""
+        for head in net.blocks[b]:
+
+            def embed(batch: Batch, head: nn.Module = head) -> Tensor:
+                return head.autoencoder.encode(net.read(batch.x, b))
+
+            head.means.set(_sums(cells, head.partitioner, embed))
+
+    def settle(self, net: nn.Module, cells: Cells, held_out: Tensor | None, seed: int) -> None:
+        """Average over all cells, remove clusters that are not needed, start a consensus of all heads, and take score."""
+        net.eval()
+        for b in range(self.n_blocks):
+            self.sum_up(net, cells, b)
+        if self.prune:
+            self.remove_surplus(net, cells, held_out)
+        if net.consensus is not None:
+            self.start_consensus(net, cells, seed)
+        self.take_score(net, cells, held_out)
+        net.train()
+
+    def settle_consensus(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
+        """The same for a consensus that has been learned."""
+        net.eval()
+        self.sum_up_consensus(net, cells)
+        self.take_score(net, cells, held_out)
+        net.train()
+
+    def remove_surplus(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
+        """Remove clusters, each time the one missed least, as long as the loss rises by less than a standard error."""
+        for b, block in enumerate(net.blocks):
+            for head in block:
+                best = self.errors(net, cells, held_out)[:, 0]
+                while head.n_clusters() > 1:
+                    rises = [self.without(net, cells, held_out, head, k) - best for k in range(head.n_clusters())]
+                    least = min(range(len(rises)), key=lambda k: float(rises[k].mean()))
+                    error = rises[least].std() / len(best) ** 0.5
+                    if rises[least].mean() > error:
+                        break
+                    head.keep(_all_but(least, head.n_clusters()))
+                self.sum_up(net, cells, b)
+
+    def without(self, net: nn.Module, cells: Cells, held_out: Tensor | None, head: nn.Module, k: int) -> Tensor:
+        """Held-out loss of each cell where a head lacks a cluster."""
+        kept = {name: value.clone() for name, value in head.state_dict().items()}
+        head.keep(_all_but(k, head.n_clusters()))
+        found = self.errors(net, cells, held_out)[:, 0]
+        head.load_state_dict(kept)
+        return found
+
+    def start_consensus(self, net: nn.Module, cells: Cells, seed: int) -> None:
+        """Clusters of what all heads predict together, from which a learned consensus starts."""
+        from ..distributed import from_rank_zero, gathered
+
+        whole = self.n_clusters is None
+        together = _over(cells, lambda batch: net.together(net.embeddings(batch.x)))
+        embedded = _over(cells, lambda batch: net.encode(batch.x)) if net.consensus.learned else together
+        together, embedded = ((x if whole else gathered(x)).cpu().numpy() for x in (together, embedded))
+
+        def started() -> dict[str, Tensor]:
+            start = diffusion.means(together, cells.partition) if whole else None
+            n = len(start) if whole else self.n_clusters
+            found = clustering.find(together, "kmeans", n, start=start, n_init=self.n_init, random_state=seed)
+            net.consensus.partitioner.start(embedded[found.cells], found.labels, spherical=not net.consensus.learned)
+            return net.consensus.partitioner.state_dict()
+
+        net.consensus.partitioner.load_state_dict(from_rank_zero(started))
+        self.sum_up_consensus(net, cells)
+
+    def sum_up_consensus(self, net: nn.Module, cells: Cells) -> None:
+        """Averages within the clusters of a learned consensus."""
+        if net.consensus.learned:
+            net.consensus.means.set(_sums(cells, net.consensus.partitioner, lambda batch: net.encode(batch.x)))
+
+    def errors(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> Tensor:
+        """Held-out loss of the prediction for each cell held out, and that of no prediction: cells x 2."""
+        import torch
+
+        from ..distributed import gathered
+
+        found = []
+        for batch in cells.batches(held_out):
+            of_batch = []
+            for again in range(N_SPLITS):
+                halves = self.halves(net, cells, batch, again)
+                prediction = net.predict(net.encode(halves.seen), batch.covariates)
+                of_batch.append(torch.stack([halves.error(prediction), halves.error(torch.zeros_like(prediction))], 1))
+            found.append(torch.stack(of_batch).mean(0))
+        return gathered(torch.cat(found))
+
+    def take_score(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
+        """Record the loss on cells held out."""
+        loss, mean = self.errors(net, cells, held_out).T
+        net.score.copy_(loss.new_tensor([float(loss.mean()), float(loss.std()) / len(loss) ** 0.5, float(mean.mean())]))
+
+    # ----------------------------------------------------------------------------------------------------- results
+
+    def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:
+        """Memberships in the only head's clusters, or in those of the consensus."""
+        return net.log_soft_assign(z)
+
+    def tables(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
+        """Clusters of each head, the largest first, where there are several heads."""
+        import pandas as pd
+
+        if self.n_heads == 1:
+            return {}
+        found = {}
+        for a in range(self.n_heads):
+            log_c = _over(cells, lambda batch, a=a: net.partitions(net.embeddings(batch.x))[a])
+            labels = signal.by_size(log_c.argmax(1).cpu().numpy())
+            names = [str(k) for k in range(labels.max() + 1)]
+            found[f"head{a}"] = pd.Categorical.from_codes(labels, categories=names)
+        return {"heads": pd.DataFrame(found)}
+
+    def report(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
+        """Loss of the prediction of held-out halves of held-out cells, and that of predicting their mean."""
+        names = ("loss", "loss_se", "loss_of_mean")
+        sizes = [head.n_clusters() for head in net.blocks[-1]]
+        return {"held_out": dict(zip(names, net.score.tolist(), strict=True)), "n_clusters_of_heads": sizes}
+
+
+def _over(cells: Cells, function: Callable[[Batch], Tensor]) -> Tensor:
+    """Something of all cells of this process, in their order."""
+    import torch
+
+    return torch.cat([function(batch) for batch in cells.chunks()])
+
+
+def _sums(cells: Cells, partitioner: nn.Module, embed: Callable[[Batch], Tensor]) -> diffusion.ClusterSums:
+    """Sums over the clusters of all cells of all processes."""
+    from ..distributed import total
+
+    sums = None
+    for batch in cells.chunks():
+        z = embed(batch)
+        found = diffusion.cluster_sums(partitioner(z).exp(), z)
+        sums = found if sums is None else sums.plus(found)
+    return diffusion.ClusterSums(*map(total, sums))
+
+
+def _nearest(x: np.ndarray, means: np.ndarray) -> np.ndarray:
+    return ((means**2).sum(1) - 2 * x @ means.T).argmin(1)
+
+
+def _all_but(k: int, n: int) -> list[int]:
+    return [other for other in range(n) if other != k]

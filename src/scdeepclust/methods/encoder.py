@@ -1,0 +1,54 @@
+"""What methods share that learn an encoder without a decoder of everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+
+from .. import metrics, networks
+from .representation import RepresentationMethod
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..data import Cells
+
+MOST_RANKED = 5000  # cells whose effective rank is taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderMethod(RepresentationMethod, abstract=True):
+    """Parameters of every self-supervised encoder.
+
+    Parameters
+    ----------
+    network_type
+        `"residual"`: the embedding is the leading components plus a correction by a perceptron, so that the network
+        starts as PCA and leaves it where the data ask. `"mlp"`: a perceptron; also what `"residual"` means where genes
+        are read.
+    hidden
+        Widths of the encoder's hidden layers.
+    n_latent
+        Dimensions of the embedding.
+    pretrain_steps
+        At most this many minibatches, rounded up to whole passes over the cells.
+    lr
+        Learning rate of Adam.
+    """
+
+    network_type: Literal["residual", "mlp"] = "residual"
+    hidden: tuple[Annotated[int, Ge(1)], ...] = (256, 64)
+    n_latent: Annotated[int, Ge(1)] = 20
+    pretrain_steps: Annotated[int, Ge(0)] = 1000
+    lr: Annotated[float, Gt(0)] = 1e-3
+
+    def epochs(self, cells: Cells) -> int:
+        """Passes over the cells."""
+        return -(-self.pretrain_steps // cells.n_batches())
+
+    def report(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
+        """How many dimensions the embedding really uses: few of many say that it has collapsed."""
+        z = networks.embed(net, cells)[:MOST_RANKED]
+        return {"effective_rank": metrics.effective_rank(z.cpu().numpy())}

@@ -1,0 +1,139 @@
+"""MAE = autoencoder of genes x squared error of those that are hidden x none x pretrain, then clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from .. import losses, networks
+from ..schedule import Phase
+from .encoder import EncoderMethod
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from ..data import Batch, Cells, Inputs, Raw
+
+HELD_OUT_SEED = 0  # of the genes hidden in cells held out: the same in every epoch and run, so that losses compare
+RECONSTRUCTION, MASK = 0.3, 0.7  # weights of scMAE's two terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class MAE(EncoderMethod):
+    """Masked autoencoder: some genes of a cell are hidden and predicted from the others; clusters follow.
+
+    Use it where you want a score you can trust: what is predicted is not seen, so the loss on cells held out
+    (`held_out` in the history) is noise2self's (Batson and Royer, ICML 2019, arXiv 1901.11365), falls only for what genes
+    tell of each other, stops the training, and compares settings on the same cells and genes, such as `n_latent`.
+
+    He et al., CVPR 2022, arXiv 2111.06377. As in the paper: the loss is taken over hidden entries alone. Differently:
+    genes instead of patches and no transformer; hidden genes stand at their mean; entries that are not zero are hidden
+    at `mask_rate` and at most as many zeros, each weighted by one over its chance, so that the loss is that of an
+    even choice; the network begins as PCA. A cell's size factor still counts hidden genes.
+
+    `form="scmae"` is that of Fang, Zheng, Li, Bioinformatics 2024, doi 10.1093/bioinformatics/btae020: genes are
+    swapped for another cell's, the network also tells which, and the error runs over all genes, 0.75 to 0.25 in favour of
+    swapped ones. Its paper takes `mask_rate=0.4, transform="log1p", gene_scaling=1, n_pcs=None, hidden=(256, 128),
+    n_latent=128`, fixed epochs and imputed zeros.
+
+    Parameters
+    ----------
+    form
+        `"masked"` or `"scmae"`.
+    mask_rate
+        Share of entries that are hidden or swapped.
+    n_pcs
+        Width of the first, linear layer, which begins as so many principal components. None reads genes directly.
+    patience
+        Training ends after this many epochs without a lower loss on a tenth of the cells, held out.
+    """
+
+    form: Literal["masked", "scmae"] = "masked"
+    mask_rate: Annotated[float, Gt(0), Lt(1)] = 0.3
+    patience: Annotated[int, Ge(1)] = 10
+
+    @property
+    def reads_values(self) -> bool:
+        """Whether minibatches carry genes: they tell which entries are zero."""
+        return True
+
+    def inputs(self, kind: str) -> Inputs:
+        """Genes, of which some can be hidden."""
+        from ..data import Inputs
+
+        return Inputs(kind, self.transform, self.gene_scaling, None)
+
+    def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
+        """A masked autoencoder, and the place for clusters."""
+        n_vars = inputs.n_features
+        net = networks.MaskedAutoencoder(
+            n_vars,
+            None if self.n_pcs is None else min(self.n_pcs, n_vars),
+            self.hidden,
+            self.n_latent,
+            residual=self.network_type == "residual" and self.n_pcs is not None,
+            rotation=inputs.components.clone() if inputs.principal else None,
+            predicts_mask=self.form == "scmae",
+        )
+        return self.attach_head(net, self.n_latent)
+
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:
+        """Begin as PCA."""
+        if self.n_pcs is None:
+            return
+        components, spread = inputs.components, 1.0
+        if not inputs.principal:
+            twin = super().inputs(raw.kind)
+            twin.fit(raw, seed=0)
+            components, spread = twin.components, float(twin.spread / inputs.spread)
+        net.start(components[: net.axes.out_features], spread)
+
+    def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
+        """Predict what is hidden, until cells held out gain no more, then find clusters."""
+        return [
+            Phase(
+                "pretrain",
+                epochs=self.epochs(cells),
+                loss=lambda batch: self.learn(net, batch),
+                patience=self.patience,
+                lr=self.lr,
+            ),
+            self.find_clusters(net, cells, seed),
+        ]
+
+    def learn(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Terms of one minibatch."""
+        genes = net.genes(batch.x)
+        generator = None if net.training else _generator(genes.device)
+        if self.form == "scmae":
+            return self.swapped(net, genes, generator)
+        there = genes.new_ones(genes.shape, dtype=bool) if batch.counts is None else batch.counts.dense() > 0
+        chance = losses.masking_chances(there, self.mask_rate)
+        hidden = _uniform(genes, generator) < chance
+        # Scaled up as in dropout, so that axes have the expected values of the whole cell.
+        prediction, _ = net.decode(net.embed(genes * ~hidden / (1 - chance)))
+        return {"masked": losses.masked_mse(prediction, genes, hidden, chance)}
+
+    def swapped(self, net: nn.Module, genes: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Terms of scMAE."""
+        donor = genes[_uniform(genes[:, 0], generator).argsort()]
+        swapped = genes.where(_uniform(genes, generator) >= self.mask_rate, donor)
+        changed = swapped != genes
+        prediction, logits = net.decode(net.embed(swapped))
+        return {
+            "reconstruction": RECONSTRUCTION * losses.swap_loss(prediction, genes, changed),
+            "mask": MASK * losses.changed_entries(logits, changed),
+        }
+
+
+def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return like.new_empty(like.shape).uniform_(generator=generator)
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    import torch
+
+    return torch.Generator(device).manual_seed(HELD_OUT_SEED)

@@ -1,0 +1,171 @@
+"""VaDE = variational autoencoder x likelihood of counts x Gaussian mixture as prior x pretrain, then both together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+
+from .. import clustering, losses, networks
+from ..schedule import Phase
+from .autoencoder import AutoencoderMethod
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..data import Batch, Cells, Inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaDE(AutoencoderMethod):
+    """Variational deep embedding: counts explained by a latent space in which every cluster is a Gaussian.
+
+    Take it where a model of the data is wanted: clusters have posterior probabilities, and cells of any of them can be
+    drawn (:meth:`scdeepclust.Model.sample`). Where only labels are, :class:`IDEC` is faster and agrees with them as well.
+
+    Jiang, Zheng, Tan, Tang, Zhou, IJCAI 2017, doi 10.24963/ijcai.2017/273, arXiv 1611.05148. As in the paper: the evidence
+    lower bound with the posterior of a cell's cluster taken at a sample of its latent variables, deterministic
+    pretraining, learning rates of their own for network and mixture, both decaying. Differently, so that clusters do not
+    collapse: posteriors start with nearly no variance, the divergence is warmed up, component variances are bounded, weights are
+    logits and all probabilities are logarithms. And for cells: counts are explained by a negative binomial given the cell's
+    size factor; the mixture starts from the clusters that k-means finds in features averaged over neighbours; a linear
+    decoder of these features, from the posterior's mean, shapes the embedding in pretraining and holds it afterwards
+    (`anchor`). A squared error counts as a Gaussian whose variance is the error itself. Labels are those at the
+    posterior's mean, so the same cell always has the same.
+
+    Parameters
+    ----------
+    start
+        What finds the clusters from which the mixture starts: `"kmeans"`, `"gmm"` or `"leiden"`, in features averaged
+        over neighbours where `n_diffusion` asks for it.
+    weight
+        Weight of the divergence from the mixture; 1 is the evidence lower bound.
+    anchor
+        Weight of the linear decoder of features beside counts; 0 leaves it to pretraining.
+    warmup_steps
+        Minibatches over which the weight of the divergence grows from nothing.
+    cluster_steps
+        At most this many minibatches of the second stage, rounded up to whole passes over the cells.
+    cluster_lr
+        Learning rate of Adam for the network in the second stage.
+    mixture_lr
+        Learning rate of Adam for the mixture.
+    decay
+        Factor of both from one epoch of the second stage to the next.
+    """
+
+    likelihood: Literal["mse", "nb", "zinb"] = "nb"
+    start: Literal["kmeans", "gmm", "leiden"] = "kmeans"
+    weight: Annotated[float, Ge(0)] = 1.0
+    anchor: Annotated[float, Ge(0)] = 1.0
+    warmup_steps: Annotated[int, Ge(0)] = 200
+    cluster_steps: Annotated[int, Ge(0)] = 500
+    cluster_lr: Annotated[float, Gt(0)] = 5e-4
+    mixture_lr: Annotated[float, Gt(0)] = 2e-3
+    decay: Annotated[float, Gt(0), Le(1)] = 0.99
+
+    def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
+        """A variational autoencoder with a mixture as its prior, and a linear decoder of features beside that of counts."""
+        residual = self.network_type == "residual" and inputs.principal
+        net = networks.VariationalAutoencoder(
+            inputs.n_features,
+            self.hidden,
+            self.n_latent,
+            n_out=n_genes if self.needs_counts else inputs.n_features,
+            n_covariates=n_categories,
+            residual=residual,
+            counts=self.needs_counts,
+            zero_inflated=self.likelihood == "zinb",
+        )
+        if self.needs_counts:
+            net.features = networks.linear(self.n_latent, inputs.n_features, identity=residual)
+        net.mixture = networks.Mixture(self.n_latent)
+        return net
+
+    def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
+        """Pretrain without noise, place the mixture, then train all."""
+        return [
+            self.pretrain(net, cells),
+            Phase(
+                "cluster",
+                epochs=-(-self.cluster_steps // cells.n_batches()),
+                loss=lambda batch: self.cluster(net, cells, batch),
+                start=lambda: self.start_mixture(net, cells, seed),
+                lr=self.cluster_lr,
+                lr_of={"mixture.": self.mixture_lr},
+                decay=self.decay,
+                after=net.mixture.step,
+            ),
+        ]
+
+    def learn(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
+        """Terms of pretraining: features shape the embedding, from which counts are explained."""
+        if not self.needs_counts:
+            return super().learn(net, cells, batch)
+        z = self.encode(net, batch)
+        return {
+            "reconstruction": self.reconstruction(net, batch, z.detach()),
+            "features": losses.mse(net.features(z), batch.target),
+            **self.held_together(net, cells, batch, z),
+        }
+
+    def cluster(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
+        """Terms of the negative evidence lower bound, divided by the number of genes or features."""
+        mean, log_variance = net.posterior(batch.x)
+        z = mean + (log_variance / 2).exp() * mean.new_empty(mean.shape).normal_()
+        reconstruction = self.reconstruction(net, batch, z)
+        # The likelihood of a Gaussian whose variance is the error, up to a constant.
+        terms = {"reconstruction": reconstruction if self.needs_counts else reconstruction.clamp_min(1e-6).log() / 2}
+        if self.needs_counts and self.anchor:
+            terms["features"] = self.anchor * losses.mse(net.features(mean), batch.target)
+        weight = self.weight * net.mixture.warmth(self.warmup_steps) / net.n_out
+        terms["divergence"] = weight * losses.mixture_divergence(mean, log_variance, z, tuple(net.mixture))
+        return terms | self.held_together(net, cells, batch, mean)
+
+    def start_mixture(self, net: nn.Module, cells: Cells, seed: int) -> None:
+        """Give the mixture the clusters that the data have chosen, or those found now."""
+        from ..distributed import from_rank_zero, gathered
+
+        here = networks.embed(net, cells)
+        smooth = self.start_features(here, cells)
+        z = gathered(here).cpu().numpy()
+        smooth = z if smooth is None else gathered(smooth).cpu().numpy()
+
+        def found() -> tuple[np.ndarray, np.ndarray]:
+            if self.n_clusters is None:
+                known = cells.partition >= 0
+                return here.cpu().numpy()[known], cells.partition[known]
+            clusters = clustering.find(smooth, self.start, self.n_clusters, n_init=self.n_init, random_state=seed)
+            return z[clusters.cells], np.unique(clusters.labels, return_inverse=True)[1]
+
+        net.mixture.set(*from_rank_zero(found))
+
+    def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:
+        """Posterior probabilities of the mixture's components."""
+        return losses.mixture_log_posterior(z, *net.mixture)
+
+    def mixture(self, net: nn.Module) -> dict[str, np.ndarray]:
+        """Weights, means and variances of the components."""
+        logits, means, log_variances = net.mixture
+        found = {"weights": logits.softmax(0), "means": means, "variances": log_variances.exp()}
+        return {name: value.detach().cpu().numpy() for name, value in found.items()}
+
+    def sample(
+        self, net: nn.Module, component: int, n: int, *, covariates: Tensor | None, size_factor: float, seed: int
+    ) -> np.ndarray:
+        """Cells of one component."""
+        rng = np.random.default_rng(seed)
+        mixture = self.mixture(net)
+        mean, variance = mixture["means"][component], mixture["variances"][component]
+        z = net.mixture.means.new_tensor(rng.normal(mean, np.sqrt(variance), (n, len(mean))))
+        decoded = net.decode(z, covariates)
+        if not self.needs_counts:
+            return decoded.mean.cpu().numpy()
+        rate = size_factor * decoded.mean.clamp(-30, 15).exp().double().cpu().numpy()
+        dispersion = net.log_dispersion.exp().double().cpu().numpy()
+        counts = rng.poisson(rate * rng.gamma(dispersion, 1 / dispersion, rate.shape))
+        if decoded.zero_logits is not None:
+            counts[rng.random(rate.shape) < decoded.zero_logits.sigmoid().cpu().numpy()] = 0
+        return counts

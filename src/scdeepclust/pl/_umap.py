@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import _figure
+from ._color import Coloring
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+N_NEIGHBORS = 15
+
+
+def umap(
+    adata: AnnData,
+    color: str | Sequence[str] | None = None,
+    *,
+    key: str = "deepclust",
+    basis: str | None = None,
+    size: float | None = None,
+    n_columns: int = 2,
+    random_state: int | np.random.Generator | None = 0,
+    axes: Axes | Sequence[Axes] | np.ndarray | None = None,
+    show: bool | None = None,
+    save: bool | str | os.PathLike | None = None,
+) -> np.ndarray | None:
+    """Plot cells in two dimensions: a UMAP of the learned embedding, by cluster or by columns of `obs`.
+
+    The UMAP is made for the plot and not kept: 15 neighbours and UMAP by scanpy. Distances between clusters on it mean
+    little; for lineages see :func:`scdeepclust.pl.lineage`.
+
+    Parameters
+    ----------
+    adata
+        Cells with clusters, as :func:`scdeepclust.tl.deepclust` leaves them.
+    color
+        Columns of `obs` to colour cells by, one panel each; None colours by cluster. Categories have the colours of
+        `uns[column + "_colors"]` where these are.
+    key
+        Which clusters: their `key_added`.
+    basis
+        Key of `obsm` whose first two columns are drawn instead of a new UMAP, such as `"X_umap"` or `"X_lineage"`.
+    size
+        Area of a cell in points squared; None goes by the number of cells.
+    n_columns
+        Panels in a row.
+    random_state
+        Seed of the UMAP.
+    axes
+        Axes to draw in, one a column of `obs`; None makes a figure.
+    show
+        Whether to show the figure; None does what `scanpy.settings.autoshow` says.
+    save
+        Whether to save the figure in `scanpy.settings.figdir`; text is appended to its name `"umap"`, and may end with
+        `.pdf`, `.png` or `.svg`. A :class:`pathlib.Path` is the file itself.
+
+    Returns
+    -------
+    `None`, or with `show=False` the axes.
+
+    Raises
+    ------
+    KeyError
+        There is no such key or column; the message lists those that are.
+    ValueError
+        There are too few cells for a UMAP, `basis` has one column, or there are too many or few axes.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, n_clusters=3, progress=False)
+    >>> axes = sdc.pl.umap(adata, ["deepclust", "cell_type"], show=False)
+    >>> [ax.get_title("left") for ax in axes]
+    ['deepclust', 'cell_type']
+    """
+    from ..data.checks import check_anndata, need_key
+
+    check_anndata(adata)
+    colors = [key] if color is None else [color] if isinstance(color, str) else list(color)
+    need_key("key" if color is None else "color", colors[0], adata.obs, "adata.obs")
+    colorings = [Coloring.of(adata, name) for name in colors]
+    rep = f"X_{key}" if basis is None else basis
+    need_key("key" if basis is None else "basis", rep, adata.obsm, "adata.obsm")
+    xy = _coordinates(adata, rep, made=basis is None, random_state=random_state)
+    drawn = _figure.wrapped(colors, axes, n_columns, (4.6, 3.6))
+    size = _figure.point_size(adata.n_obs) if size is None else size
+    # Shuffled, so that no cluster hides another.
+    order = np.random.default_rng(0).permutation(np.flatnonzero(np.isfinite(xy).all(1)))
+    for ax, coloring in zip(drawn, colorings, strict=True):
+        ax.scatter(*xy[order].T, **coloring.style(order), s=size, linewidths=0, rasterized=True)
+        ax.set(xticks=[], yticks=[], xlabel="UMAP 1" if basis is None else f"{rep} 1", aspect="equal")
+        ax.set_ylabel("UMAP 2" if basis is None else f"{rep} 2")
+        ax.set_title(coloring.title, **_figure.TITLE | {"pad": 6})
+        replace(coloring, title="").legend(np.array([[ax]]))
+    found = _figure.finish(np.atleast_2d(drawn), "umap", axes, show=show, save=save)
+    return None if found is None else found[0]
+
+
+def _coordinates(adata: AnnData, rep: str, *, made: bool, random_state: int | np.random.Generator | None) -> np.ndarray:
+    """Two numbers for each cell, NaN where it has no embedding."""
+    x = np.asarray(adata.obsm[rep], dtype=np.float32)
+    if not made:
+        if x.ndim != 2 or x.shape[1] < 2:
+            msg = f"basis={rep!r} has no two columns to draw; name another key of adata.obsm."
+            raise ValueError(msg)
+        return x[:, :2]
+    import scanpy as sc
+    from anndata import AnnData
+
+    from .. import diffusion
+    from ..arguments import resolve_seed
+    from ..train import kept_threads
+
+    seed, known = resolve_seed(random_state), np.isfinite(x).all(1)
+    if known.sum() <= N_NEIGHBORS:
+        msg = f"adata.obsm[{rep!r}] has values for {known.sum()} cells; a UMAP needs more than {N_NEIGHBORS}."
+        raise ValueError(msg)
+    bare = AnnData(obsm={"rep": x[known]})
+    with kept_threads():
+        diffusion.into_scanpy(bare, N_NEIGHBORS, use_rep="rep", random_state=seed)
+        sc.tl.umap(bare, random_state=seed)
+    xy = np.full((adata.n_obs, 2), np.nan)
+    xy[known] = bare.obsm["X_umap"]
+    return xy

@@ -1,0 +1,164 @@
+"""A page of HTML, all in one file, that says what was done with some cells and what came out."""
+
+from __future__ import annotations
+
+import base64
+import io
+import platform
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.resources import files as resources
+from inspect import signature
+from numbers import Number
+from typing import TYPE_CHECKING, Any
+
+from .described import front, public
+from .files import whole
+from .options import about, readable
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+
+TEMPLATE = "report.html.jinja"
+DPI = 110
+RECORDED = ("scdeepclust", "scanpy", "anndata", "torch", "numpy", "scipy", "scikit-learn")
+
+
+def write(
+    adata: AnnData, path: str | os.PathLike, *, command: Sequence[str], cells: str, seconds: float | None = None
+) -> None:
+    """Write the page, whole or not at all.
+
+    Parameters
+    ----------
+    adata
+        Cells with results; every record in `uns` that a function of `scdeepclust.pl` can draw is shown.
+    path
+        Where to.
+    command
+        The words of the command that was run.
+    cells
+        What the cells are called.
+    seconds
+        How long it took.
+    """
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, keep_trailing_newline=True)
+    template = environment.from_string(resources(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    run = {"cells": cells, "cells × genes": f"{adata.n_obs:,} × {adata.n_vars:,}"}
+    run |= {} if seconds is None else {"seconds": f"{seconds:.1f}"}
+    run["written"] = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    run["versions"] = ", ".join([f"Python {platform.python_version()}", *(f"{n} {version(n)}" for n in RECORDED)])
+    page = template.render(
+        title=f"scdeepclust: {cells}",
+        command=shlex.join(command),
+        run=run,
+        cells=adata.n_obs,
+        results=list(_results(adata)),
+    )
+    with whole(path) as new:
+        new.write_text(page, encoding="utf-8")
+
+
+def _results(adata: AnnData) -> Iterator[dict[str, Any]]:
+    """What there is to say of each record in `uns`, in the order in which they were made."""
+    for key, record in adata.uns.items():
+        if not isinstance(record, Mapping):
+            continue
+        drawn = list(_figures(adata, key))
+        sizes = _sizes(adata, key)
+        if not drawn and not sizes:
+            continue
+        yield {
+            "id": f"result-{len(key)}-{'-'.join(key.split())}",
+            "key": key,
+            "sizes": sizes,
+            "most": max(sizes.values(), default=1),
+            "membership": _membership(adata, key),
+            "figures": drawn,
+            "facts": dict(_facts(record)),
+        }
+
+
+def _sizes(adata: AnnData, key: str) -> dict[str, int]:
+    if key not in adata.obs or adata.obs[key].dtype != "category":
+        return {}
+    return {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
+
+
+def _membership(adata: AnnData, key: str) -> dict[str, str]:
+    """How sure cells of each cluster are of it, on average."""
+    if f"{key}_proba" not in adata.obsm:
+        return {}
+    sure = adata.obsm[f"{key}_proba"].max(axis=1)
+    means = sure.groupby(adata.obs[key].to_numpy(), observed=False).mean()
+    return {str(name): f"{mean:.2f}" for name, mean in means.items()}
+
+
+def _figures(adata: AnnData, key: str) -> Iterator[dict[str, str]]:
+    """Every plot that can be made of what is stored under a key."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    for name in public("pl"):
+        function = front("pl", name)
+        known = signature(function).parameters
+        others = [p for p in list(known.values())[1:] if p.default is p.empty]
+        if "key" not in known or others:
+            continue
+        try:
+            axes = function(adata, key=key, show=False, save=False)
+        # It is no record of the kind that this function draws.
+        except (AttributeError, LookupError, TypeError, ValueError):
+            continue
+        yield {"alt": readable(about(function).partition("\n")[0]), "data": _png(axes)}
+
+
+def _png(axes: Any) -> str:
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    figure = np.ravel(axes)[0].figure.canvas.figure
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=DPI, bbox_inches="tight")
+    plt.close(figure)
+    return base64.b64encode(image.getvalue()).decode()
+
+
+def _facts(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The plain values of a record, table by table; those at its top first."""
+    top = {name: _said(value) for name, value in record.items() if _is_plain(value)}
+    if top:
+        yield "record", top
+    for name, value in record.items():
+        if isinstance(value, Mapping) and name != "sizes":
+            flat = {key: _said(each) for key, each in _flat(value) if _is_plain(each)}
+            if flat:
+                yield name, flat
+
+
+def _flat(record: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def _is_plain(value: Any) -> bool:
+    few = isinstance(value, list | tuple) or getattr(value, "ndim", None) == 1
+    return isinstance(value, str | Number) or (few and len(value) <= 10 and all(map(_is_plain, value)))
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Number):
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return ", ".join(map(_said, value))
