@@ -1,10 +1,12 @@
-"""What the package says of itself: its public names for api.md, and tables of its methods for methods.md."""
+"""What the package says of itself: its public names for api.md, tables of its methods, and a page for each of them."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +15,51 @@ from sphinx.util.docutils import SphinxDirective
 
 import scdeepclust
 from scdeepclust.methods import registry
+from scdeepclust.options import documented
 
 if TYPE_CHECKING:
     from docutils import nodes
     from sphinx.application import Sphinx
 
 AREAS = ("tl", "pp", "pl", "methods", "metrics", "datasets", "diffusion")
+DOCS = Path(__file__).parents[1]
+MEASURED = DOCS.parent / "benchmarks" / "results" / "clustering.md"
+MEANS = """
+The number of clusters was given. Means over ten labelled count sets and five seeds; seconds of one thread from counts to
+clusters; peak memory of the process. From ``benchmarks/results/clustering.md``; :doc:`/benchmarks` has each set.
+"""
+PAGES = "generated/methods"  # one each, made anew by every build
+PAGE = """# {title}
+
+`sdc.tl.deepclust(adata, "{name}")` · {place}
+
+```{{eval-rst}}
+.. methods:: about {name}
+```
+
+{by_hand}
+## Measured
+
+```{{eval-rst}}
+.. methods:: measured {name}
+```
+
+## Parameters
+
+Keywords of {{func}}`scdeepclust.tl.deepclust` and {{class}}`scdeepclust.Model`, and options on the command line.
+
+```{{eval-rst}}
+.. methods:: parameters {name}
+```
+
+## The method's file
+
+:::{{dropdown}} {code}
+```{{literalinclude}} {code}
+:language: python
+```
+:::
+"""
 
 
 def first_line(thing: object) -> str:
@@ -38,14 +79,29 @@ def api() -> str:
     return "\n".join(lines)
 
 
-def documented(method: type) -> dict[str, str]:
-    """What the docstrings of a method and its bases say of each parameter."""
-    said: dict[str, str] = {}
-    for cls in reversed(method.__mro__):
-        _, _, block = (inspect.cleandoc(cls.__dict__.get("__doc__") or "")).partition("\nParameters\n----------\n")
-        for name, text in re.findall(r"^(\w+)\n((?:[ ]+.*\n?)+)", block, re.MULTILINE):
-            said[name] = " ".join(text.split())
-    return said
+def place(method: type) -> str:
+    """Network x representation loss x clustering loss x schedule, as the method's file says on its first line."""
+    line = first_line(inspect.getmodule(method))
+    return (line.partition(" = ")[2] or line).replace(" x ", " × ")
+
+
+def about(method: type) -> list[str]:
+    """A method's docstring before its parameters."""
+    return (inspect.getdoc(method) or "").partition("\nParameters\n----------\n")[0].splitlines()
+
+
+def scores() -> dict[str, dict[str, str]]:
+    """The last table of the rendered benchmark: means over the labelled count sets, by method."""
+    *_, table = MEASURED.read_text(encoding="utf-8").strip().split("\n\n")
+    (_, *columns), _, *rows = ([cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines())
+    return {name: dict(zip(columns, values, strict=True)) for name, *values in rows}
+
+
+def page(name: str, method: type) -> str:
+    """A method's page: what its code says of it, and between that what was written by hand, if anything was."""
+    code = os.path.relpath(inspect.getfile(method), DOCS / PAGES)
+    by_hand = f"```{{include}} ../../method/{name}.md\n```\n" if (DOCS / "method" / f"{name}.md").exists() else ""
+    return PAGE.format(name=name, title=method.__name__, place=place(method), code=code, by_hand=by_hand)
 
 
 def parameters(method: type) -> list[str]:
@@ -61,40 +117,67 @@ def parameters(method: type) -> list[str]:
 
 
 class Methods(SphinxDirective):
-    """`.. methods::` is the table of methods, `.. methods:: parameters` the parameters of each."""
+    """Tables made from the registry.
 
-    optional_arguments = 1
+    `.. methods::` is the table of methods, `.. methods:: parameters` the parameters of each and `.. methods:: measured`
+    their scores; a name after that is for this method alone, and `.. methods:: about NAME` is its docstring.
+    """
+
+    optional_arguments = 2
 
     def run(self) -> list[nodes.Node]:
         """Parse the lines made from the registry."""
-        lines = [".. currentmodule:: scdeepclust.methods", ""]
-        lines += self.each() if self.arguments else self.table()
+        found = {name: registry()[name] for name in self.arguments[1:]} or registry()
+        known = {"about": self.about, "parameters": self.each, "measured": self.measured}
+        make = known[self.arguments[0]] if self.arguments else self.table
+        self.env.note_dependency(str(MEASURED))
+        lines = [".. currentmodule:: scdeepclust.methods", "", *make(found)]
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
-    def table(self) -> list[str]:
+    def table(self, methods: dict[str, type]) -> list[str]:
         """One row a method: what `method=` takes, its place in the taxonomy, its summary."""
         lines = [".. list-table::", "   :header-rows: 1", "   :widths: 20 40 40", ""]
         lines += ["   * - ``method=``", "     - place", "     - summary"]
-        for name, method in registry().items():
-            place = first_line(inspect.getmodule(method)).partition(" = ")[2] or first_line(inspect.getmodule(method))
-            lines += [
-                f'   * - :class:`"{name}" <{method.__name__}>`',
-                f"     - {place}",
-                f"     - {first_line(method)}",
-            ]
+        for name, method in methods.items():
+            lines += [f'   * - :doc:`"{name}" </{PAGES}/{name}>`', f"     - {place(method)}"]
+            lines += [f"     - {first_line(method)}"]
         return lines
 
-    def each(self) -> list[str]:
-        """A rubric and a table of parameters for each method."""
-        return [
-            line
-            for name, method in registry().items()
-            for line in [f'.. rubric:: {method.__name__}: ``method="{name}"``', "", *parameters(method)]
-        ]
+    def about(self, methods: dict[str, type]) -> list[str]:
+        """What the docstring says."""
+        return [line for method in methods.values() for line in about(method)]
+
+    def each(self, methods: dict[str, type]) -> list[str]:
+        """A table of parameters; a rubric over each where there are several."""
+        lines = []
+        for name, method in methods.items():
+            lines += [f'.. rubric:: {method.__name__}: ``method="{name}"``', ""] if len(methods) > 1 else []
+            lines += parameters(method)
+        return lines
+
+    def measured(self, methods: dict[str, type]) -> list[str]:
+        """Means over the labelled count sets; a method that has not been run has a row that says so."""
+        there = scores()
+        if not methods.keys() & there.keys():
+            return ["Not in the benchmark of :doc:`/benchmarks` yet."]
+        columns = {"ARI": "ARI", "NMI": "NMI", "macro_F1": "macro F1", "seconds": "seconds", "peak_mb": "MB"}
+        lines = [".. list-table::", "   :header-rows: 1", ""]
+        lines += ["   * - ``method=``", *(f"     - {title}" for title in columns.values())]
+        for name in (name for name in methods if name in there):
+            values = there[name]
+            lines += [f'   * - :doc:`"{name}" </{PAGES}/{name}>`', *(f"     - {values[c]}" for c in columns)]
+        missing = [f"``{name}``" for name in methods if name not in there]
+        lines += ["", f"Not in the benchmark yet: {', '.join(missing)}." if missing else ""]
+        return [*lines, "", MEANS]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Write _api.md before autosummary looks for it, and add the directive."""
-    (Path(app.srcdir) / "_api.md").write_text(api(), encoding="utf-8")
+    """Write _api.md before autosummary looks for it, and a page for each method; add the directive."""
+    docs = Path(app.srcdir)
+    (docs / "_api.md").write_text(api(), encoding="utf-8")
+    shutil.rmtree(docs / PAGES, ignore_errors=True)  # of methods that are no more
+    (docs / PAGES).mkdir(parents=True)
+    for name, method in registry().items():
+        (docs / PAGES / f"{name}.md").write_text(page(name, method), encoding="utf-8")
     app.add_directive("methods", Methods)
     return {"parallel_read_safe": True}
