@@ -210,14 +210,14 @@ def plain_triplet(a, p, margin, weights):
 def test_triplet_is_the_double_loop(seed, n, margin):
     a, p, w = two(seed, n)
     w = w * (w > 0.3)
-    loss, share = losses.triplet(torch.tensor(a), torch.tensor(p), margin=margin, weights=torch.tensor(w))
+    loss, share = losses.semi_hard(torch.tensor(a), torch.tensor(p), margin=margin, weights=torch.tensor(w))
     expected = plain_triplet(a, p, margin, w)
     assert (float(loss), float(share)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_no_triplet_is_a_loss_of_zero_with_a_gradient_of_zero():
     a = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], requires_grad=True)
-    loss, share = losses.triplet(a, a.detach(), margin=0.1)
+    loss, share = losses.semi_hard(a, a.detach(), margin=0.1)
     loss.backward()
     assert loss == share == 0
     assert (a.grad == 0).all()
