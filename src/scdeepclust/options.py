@@ -119,7 +119,7 @@ def _presented(default: Any, hint: Any, text: str, group: Group) -> Parameter:
         help=text,
         group=group,
         converter=partial(_converted, named_none=named_none),
-        consume_multiple=get_origin(hint) is tuple,
+        consume_multiple=tuple in {get_origin(part) for part in (hint, *get_args(hint))},
         show_default=(lambda value: " ".join(map(str, value))) if isinstance(default, tuple) else None,
     )
 
