@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "representation.contrast": ["alike", "balance", "cluster_contrast", "info_nce", "not_among", "unlike"],
         "representation.distillation": ["centred", "self_distillation"],
         "representation.masked": ["changed_entries", "masked_mse", "masking_chances", "swap_loss"],
-        "representation.triplet": ["triplet"],
+        "representation.margin": ["semi_hard"],
         "representation.reconstruction": ["Counts", "mse", "nb", "zinb"],
         "clustering.collapse": ["CollapseWarning", "collapsed", "farthest"],
         "clustering.hardening": ["SharpenedTarget", "hardening", "sharpen", "student_t"],

@@ -97,7 +97,7 @@ class Triplet(ContrastMethod):
             positive = same.draw(batch.index).where(known >= 0, positive)
             weights = _by_labels(known, weights)
         a, b = (net.project(x) for x in self.views_with(net, cells, batch, positive))
-        loss, share = losses.triplet(a, b, margin=self.margin, weights=weights)
+        loss, share = losses.semi_hard(a, b, margin=self.margin, weights=weights)
         net.n_batches += total(net.n_batches.new_tensor([1, int(share == 0)]))
         return {"triplet": loss}
 

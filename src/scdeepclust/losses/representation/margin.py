@@ -1,4 +1,4 @@
-"""Triplet loss: a cell is nearer to one like it than to another, by a margin.
+"""Loss of semi-hard triplets: a cell is nearer to one like it than to another, by a margin.
 
 Source: Schroff, Kalenichenko, Philbin, "FaceNet", CVPR 2015, arXiv 1503.03832.
 """
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def triplet(anchor: Tensor, positive: Tensor, *, margin: float, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def semi_hard(
+    anchor: Tensor, positive: Tensor, *, margin: float, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     r"""Mean over semi-hard triplets of :math:`\lVert a_i - p_i \rVert^2 - \lVert a_i - p_j \rVert^2 + m`.
 
     A negative j is semi-hard where it is farther than the positive, but within the margin. Nearer ones are left out:
