@@ -404,8 +404,9 @@ def test_the_masked_loss_falls_only_for_what_genes_tell_of_each_other(lognorm, f
     shuffled.X = np.stack([rng.permutation(column) for column in lognorm.X.toarray().T], axis=1)
     method = few("mae", pretrain_steps=60)
     real, none = (run(a, method).uns["deepclust"]["history"]["held_out"] for a in (lognorm, shuffled))
-    assert real.min() < 0.8
-    assert none.min() > 0.95
+    assert real.min() < 0.98 * real.iloc[0]
+    assert none.min() > 0.99 * none.iloc[0]
+    assert real.min() < 0.8 * none.min()
 
 
 @pytest.mark.parametrize("positives", ["neighbors", "views"])
@@ -437,7 +438,7 @@ def test_labels_shape_the_embedding_and_are_told_of(counts, few, tmp_path):
     assert record["used_labels"] == "known"
     assert record["n_labelled"] == known.notna().sum()
     without = run(counts, few("triplet", pretrain_steps=80, margin=1.0))
-    assert apart(found.obsm["X_deepclust"], truth) < 0.5 * apart(without.obsm["X_deepclust"], truth)
+    assert apart(found.obsm["X_deepclust"], truth) < 0.85 * apart(without.obsm["X_deepclust"], truth)
     found.write_h5ad(tmp_path / "a.h5ad")
 
 
@@ -501,14 +502,16 @@ def test_fewer_cells_than_a_minibatch_and_batches_of_one_work(types, few, name):
 
 
 @pytest.mark.slow
-def test_graph_negatives_keep_more_of_a_lineage_than_all():
-    adata = sdc.datasets.simulate_lineage(n_obs=800, n_branches=3, random_state=0)
+@pytest.mark.parametrize("branches", [{"n_branches": 3}, {"n_branches": 8, "mean_depth": 500.0}], ids=str)
+def test_graph_negatives_keep_more_of_a_lineage_than_all(branches):
+    adata = sdc.datasets.simulate_lineage(n_obs=800, random_state=0, **branches)
     sdc.pp.neighbors(adata, progress=False)
     kept = {}
     for negatives in ("all", "graph"):
         z = run(adata, "contrastive", n_clusters=6, negatives=negatives).obsm["X_deepclust"]
-        kept[negatives] = sdc.metrics.lineage_preservation(z, adata.obsm["X_n2s"])["score"]
-    assert kept["graph"] > kept["all"]
+        kept[negatives] = sdc.metrics.lineage_preservation(z, adata.obsm["X_n2s"])
+    assert kept["graph"]["score"] > kept["all"]["score"]
+    assert kept["graph"]["neighbors"] > kept["all"]["neighbors"] + 0.01
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input

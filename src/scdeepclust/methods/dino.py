@@ -11,7 +11,6 @@ import numpy as np
 from annotated_types import Ge, Gt, Lt
 
 from .. import clustering, losses, networks
-from ..distributed import from_rank_zero, gathered, total
 from ..schedule import Phase
 from .views import ViewMethod
 
@@ -115,6 +114,8 @@ class DINO(ViewMethod):
 
     def recentre(self, net: nn.Module, told: list[Tensor]) -> None:
         """Move the centre towards the mean of what the teacher told, over all processes."""
+        from ..distributed import total
+
         n = total(net.centre.new_tensor([sum(len(logits) for logits in told)]))
         mean = total(sum(logits.detach().sum(0) for logits in told)) / n
         net.centre.lerp_(mean, 1 - CENTRE_MOMENTUM)
@@ -123,8 +124,9 @@ class DINO(ViewMethod):
         if self.cluster != "prototypes":
             super()._find(net, cells, seed)
             return
-        here = networks.embed(net, cells)
-        z = gathered(here)
+        from ..distributed import from_rank_zero, gathered
+
+        z = gathered(networks.embed(net, cells))
         n_clusters = self.n_clusters or from_rank_zero(lambda: int(cells.partition.max()) + 1)
         found = from_rank_zero(lambda: self._joined(net, z, n_clusters))
         if found is None:

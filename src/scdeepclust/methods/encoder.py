@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from .. import metrics, networks
+from .. import networks
 from .representation import RepresentationMethod
 
 if TYPE_CHECKING:
@@ -50,5 +50,7 @@ class EncoderMethod(RepresentationMethod, abstract=True):
 
     def report(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
         """How many dimensions the embedding really uses: few of many say that it has collapsed."""
+        from .. import metrics
+
         z = networks.embed(net, cells)[:MOST_RANKED]
         return {"effective_rank": metrics.effective_rank(z.cpu().numpy())}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Gt, Lt
 
 from .. import losses, views
-from ..distributed import total
 from ..schedule import Phase
 from .views import ContrastMethod
 
@@ -88,6 +87,8 @@ class Triplet(ContrastMethod):
 
     def learn(self, net: nn.Module, cells: Cells, batch: Batch, same: views.SameLabel | None) -> dict[str, Tensor]:
         """Loss of one minibatch, zero where it has no triplet."""
+        from ..distributed import total
+
         positive = batch.index
         if self.positives != "views":
             positive = views.draw(cells.neighbors[batch.index])

@@ -188,7 +188,7 @@ class ContrastMethod(ViewMethod, abstract=True):
     """
 
     negatives: Literal["all", "not_neighbors", "graph"] = "graph"
-    reach: Annotated[float, Gt(0), Lt(1)] = 0.1
+    reach: Annotated[float, Gt(0), Lt(1)] = 0.2
 
     def needs_neighbors(self, kind: str) -> bool:
         """Whether anything asks who is near whom."""

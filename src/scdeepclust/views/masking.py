@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def kept_genes(shape: tuple[int, int], rate: float | tuple[float, float], device: torch.device) -> Tensor:
+def kept_genes(shape: tuple[int, int], rate: float, device: torch.device) -> Tensor:
     """Which genes each cell shows, cells x genes, each gene hidden with probability `rate`.
 
     Parameters
@@ -18,13 +18,11 @@ def kept_genes(shape: tuple[int, int], rate: float | tuple[float, float], device
     shape
         Cells and genes.
     rate
-        Share of genes that are hidden, or the range from which each cell's share is drawn.
+        Share of genes that are hidden.
     device
         Where.
     """
-    low, high = rate if isinstance(rate, tuple) else (rate, rate)
-    rates = low + (high - low) * torch.rand(shape[0], 1, device=device)
-    return torch.rand(shape, device=device) >= rates
+    return torch.rand(shape, device=device) >= rate
 
 
 def kept_of(x: Tensor, kept: Tensor) -> Tensor:

@@ -72,10 +72,15 @@ def info_nce(
     return (denominator - attraction[there]).sum() / (2 * n)
 
 
+def unit(x: Tensor) -> Tensor:
+    """Rows at unit length; not numbers where the length overflows, as a network that diverged must not look like one at rest."""
+    return F.normalize(x, dim=1) + 0 * x.detach().norm(dim=1, keepdim=True)
+
+
 def similarities(h: Tensor, similarity: str) -> Tensor:
     """Cosines, or the logarithm of a Student t kernel (one degree of freedom), of all pairs of rows."""
     if similarity == "cosine":
-        h = F.normalize(h, dim=1)
+        h = unit(h)
         return h @ h.T
     square = h.square().sum(1)
     return -torch.log1p((square[:, None] + square - 2 * h @ h.T).clamp_min(0))

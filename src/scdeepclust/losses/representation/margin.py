@@ -1,4 +1,4 @@
-"""Triplet loss: a cell is nearer to one like it than to another, by a margin.
+"""Loss of semi-hard triplets: a cell is nearer to one like it than to another, by a margin.
 
 Source: Schroff, Kalenichenko, Philbin, "FaceNet", CVPR 2015, arXiv 1503.03832.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch.nn import functional as F
+from .contrast import unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ def semi_hard(
     -------
     A scalar, zero where there is no such three; and the share of cells that are anchor of one.
     """
-    a, p = F.normalize(anchor, dim=1), F.normalize(positive, dim=1)
+    a, p = unit(anchor), unit(positive)
     distance = 2 - 2 * a @ p.T
     own = distance.diagonal()[:, None]
     wanted = ((distance > own) & (distance < own + margin)).to(distance)  # never the positive itself
