@@ -115,7 +115,7 @@ class Inputs(nn.Module):
             self.n_genes = torch.tensor(raw.n_genes)
         if self.transform == "log1p_counts":
             n = raw.values.shape[1]
-            self.mean, self.scale, self.ceiling = torch.zeros(n), torch.ones(n), torch.full((n,), torch.inf)
+            self.mean, self.scale = torch.zeros(n), torch.ones(n)
             return None
         values = self._values(raw)
         mean, sd = _moments(values)
@@ -202,8 +202,10 @@ class Inputs(nn.Module):
         others are scaled up to the same expected size.
         """
         value = rows.value
+        if self.transform == "log1p_counts":
+            return rows._replace(value=value.log1p()).dense()
         if self.kind == "counts":
-            value = value if self.transform == "log1p_counts" else value / size[rows.row, 0]
+            value = value / size[rows.row, 0]
             value = value.sqrt() if self.transform == "sqrt" else value.log1p()
         value = torch.minimum(value / self.scale[rows.gene], self.ceiling[rows.gene])
         x = rows._replace(value=value).dense() - self.mean

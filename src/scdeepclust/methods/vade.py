@@ -23,7 +23,7 @@ class VaDE(AutoencoderMethod):
     """Variational deep embedding: counts explained by a latent space in which every cluster is a Gaussian.
 
     Take it where a model of the data is wanted: clusters have posterior probabilities, and cells of any of them can be
-    drawn (:meth:`scdeepclust.Model.sample`). Where only labels are, :class:`IDEC` is faster and agrees with them as well.
+    drawn (:meth:`scdeepclust.Model.sample`). Where only labels are, :class:`IDEC` is faster and agrees with them as well or better.
 
     Jiang, Zheng, Tan, Tang, Zhou, IJCAI 2017, doi 10.24963/ijcai.2017/273, arXiv 1611.05148. As in the paper: the evidence
     lower bound with the posterior of a cell's cluster taken at a sample of its latent variables, deterministic
