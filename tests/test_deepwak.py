@@ -256,7 +256,9 @@ def test_a_model_denoises_new_cells_by_the_averages_of_training(types):
 
 def test_denoising_is_refused_where_there_is_nothing_to_denoise(counts, few, same):
     before = counts.copy()
-    with pytest.raises(ValueError, match=r"Method .aekmeans. does not denoise expression; scdeepclust\.pp\.denoise does"):
+    with pytest.raises(
+        ValueError, match=r"Method .aekmeans. does not denoise expression; scdeepclust\.pp\.denoise does"
+    ):
         sdc.tl.deepclust(counts, few("aekmeans"), denoised_layer="d", progress=False)
     with pytest.raises(ValueError, match="denoised_layer='a/b' must be"):
         sdc.tl.deepclust(counts, METHOD, denoised_layer="a/b")
