@@ -260,9 +260,15 @@ TITLES = {
     "leak": "A bare partitioner: held-out loss minus that of the mean (below zero on noise is a leak)",
     "counts": "Real counts: loss over that of the mean, as reported and as it is",
     "agreement": "Agreement with published labels (n 1: number of clusters given; 0: chosen)",
-    "heads": "Two annotations: adjusted mutual information of heads with either, and between heads",
+    "heads": "Two heads, two annotations (type and state, or condition, or technology): adjusted mutual information with either",
     "denoising": "Denoising: root mean squared error",
 }
+
+
+def _anonymous(data, score):
+    """Which annotation, by its place, so that sets share columns."""
+    first, second = TWO_WAYS[data]
+    return score.replace(f" {first}", " first").replace(f" {second}", " second")
 
 
 def tables():
@@ -275,12 +281,14 @@ def tables():
         mine = rows[rows["part"] == part]
         if not len(mine):
             continue
+        if part == "heads":
+            mine = mine.assign(score=[_anonymous(*row) for row in mine[["data", "score"]].itertuples(index=False)])
         mean = mine.groupby(["data", "form", "n", "score"], sort=False)["value"].agg(["mean", "std", "count"])
         cell = mean.apply(lambda r: f"{r['mean']:.3f}" + (f" ± {r['std']:.3f}" if r["count"] > 1 else ""), axis=1)
-        wide = cell.unstack("score" if part == "denoising" else ["n", "score"], sort=False).fillna("")  # noqa: PD010
-        wide = wide.droplevel("n") if part == "denoising" else wide
+        one = part in {"denoising", "heads"}
+        wide = cell.unstack("score" if one else ["n", "score"], sort=False).fillna("")  # noqa: PD010
         wide.index = [f"{data}, {form}" for data, form, *_ in wide.index]
-        if part != "denoising":
+        if not one:
             wide.columns = [f"{score} ({n})" for n, score in wide.columns]
         seconds = mine.groupby(["data", "form"])["seconds"].mean()
         text.append(

@@ -19,7 +19,8 @@ LARGEST = 150.0  # points squared, of the most significant
 MOST_SIGNIFICANT = 10.0  # orders of magnitude; what is rarer is drawn as large
 MOST_ODDS = 5.0  # to base 2
 THICKEST = 2.6  # outline, in points, of a category that is the whole cluster
-WIDTH, HEIGHT = 0.32, 0.28  # inches of a column and of a row
+WIDTH, HEIGHT, LETTER = 0.32, 0.28, 0.085  # inches of a column, of a row, and of a letter
+LEAST_HEIGHT = 1.9  # inches, in which the legend has room
 
 
 def enrichment(
@@ -77,7 +78,9 @@ def enrichment(
     heads = list(table["head"].unique())
     columns = table[["annotation", "category"]].drop_duplicates().reset_index(drop=True)
     rows = {head: list(table.loc[table["head"] == head, "cluster"].unique()) for head in heads}
-    size = (1.1 + WIDTH * len(columns), 1.0 + HEIGHT * max(3, *map(len, rows.values())))
+    longest = columns["category"].str.len().max()
+    tallest = max(LEAST_HEIGHT, HEIGHT * max(map(len, rows.values())))
+    size = (1.1 + WIDTH * len(columns), 0.6 + LETTER * longest + tallest)
     drawn = _figure.panels(heads, axes, size=size)
     limit = float(np.clip(np.abs(table["log_odds"]).max(), 1, MOST_ODDS))
     for ax, head in zip(drawn[0], heads, strict=True):
