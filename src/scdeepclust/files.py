@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 CELLS = (".h5ad", ".zarr")
+OVERHEAD = 1_000_000  # bytes of an .h5ad file that are no values, at most
 
 
 def read(path: str | os.PathLike) -> AnnData:
@@ -168,10 +169,25 @@ def _reason(error: BaseException | None) -> str | None:
     return None
 
 
+def _reserve(path: Path, n_bytes: int) -> None:
+    """Let the system refuse what has no room before HDF5 meets it: on a full disk that library crashes."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+    except OSError as error:
+        if _reason(error) is not None:
+            raise
+    path.unlink()
+
+
 def write(adata: AnnData, path: str | os.PathLike) -> None:
     """Write cells as .h5ad or .zarr, whole or not at all."""
     import anndata
 
     # What could be read can be written again: unless told so, anndata refuses text columns of pandas' own types.
     with whole(path) as new, anndata.settings.override(allow_write_nullable_strings=True):
+        if new.suffix == ".h5ad":
+            _reserve(new, adata.__sizeof__() + OVERHEAD)
         (adata.write_zarr if new.suffix == ".zarr" else adata.write_h5ad)(new)
