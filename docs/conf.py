@@ -54,6 +54,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"  # tutorials are run when the pages are built, and again only when they change
 nb_execution_raise_on_error = True
 nb_execution_timeout = 1200
+nb_output_stderr = "remove"  # progress bars and logs, which differ between machines
 suppress_warnings = [
     "sphinx_autodoc_typehints.forward_reference",
     "sphinx_autodoc_typehints.guarded_import",
