@@ -58,7 +58,7 @@ nb_output_stderr = "remove"  # progress bars and logs, which differ between mach
 suppress_warnings = [
     "sphinx_autodoc_typehints.forward_reference",
     "sphinx_autodoc_typehints.guarded_import",
-    "toc.empty_glob",  # what comes after the pages in a chosen order may be nothing yet
+    ".empty_glob",  # after the pages that are named, in order, there may be no others yet; Sphinx gives this no type
 ]
 
 # Links to other projects' pages need the network: on Read the Docs, or if asked for.
