@@ -55,11 +55,7 @@ nb_execution_mode = "cache"  # tutorials are run when the pages are built, and a
 nb_execution_raise_on_error = True
 nb_execution_timeout = 1200
 nb_output_stderr = "remove"  # progress bars and logs, which differ between machines
-suppress_warnings = [
-    "sphinx_autodoc_typehints.forward_reference",
-    "sphinx_autodoc_typehints.guarded_import",
-    ".empty_glob",  # after the pages that are named, in order, there may be no others yet; Sphinx gives this no type
-]
+suppress_warnings = ["sphinx_autodoc_typehints.forward_reference", "sphinx_autodoc_typehints.guarded_import"]
 
 # Links to other projects' pages need the network: on Read the Docs, or if asked for.
 if os.environ.get("READTHEDOCS") == "True" or os.environ.get("SCDEEPCLUST_DOCS_INTERSPHINX"):
