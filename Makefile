@@ -1,5 +1,6 @@
 # make test    create the environment if need be, and run the tests
 # make demo    cluster a small data set and draw it: DATA=cells.h5ad LABELS=cell_type for your own
+# make galaxy  write the Galaxy wrappers anew from the parameters
 # make docs, make lint, make benchmark, make clean
 
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
@@ -16,7 +17,7 @@ READY_DOCS := $(VENV)/.ready-docs
 READY_LINT := $(VENV)/.ready-lint
 
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo docs lint benchmark clean
+.PHONY: help setup test demo galaxy docs lint benchmark clean
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -48,6 +49,9 @@ test: $(READY)
 
 demo: $(READY)
 	@$(BIN)/python scripts/demo.py $(if $(DATA),--data "$(DATA)") $(if $(LABELS),--labels "$(LABELS)")
+
+galaxy: $(READY)
+	@$(BIN)/python -m scdeepclust.galaxy galaxy
 
 docs: $(READY_DOCS)
 	@$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html

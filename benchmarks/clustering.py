@@ -31,6 +31,16 @@ SETS = [
 ]  # fmt: skip
 MEASURED = ["krumsiek11", "bodenmiller12_cytof"]  # values that are no counts
 QUICK = ["pbmc68k_reduced", "pollen14", "kang18_pbmc_ifnb"]
+# Our methods with other parameters; `_auto` is without a number of clusters, which the data then choose.
+VARIANTS = {
+    "vade_zinb": ("vade", {"likelihood": "zinb"}),
+    "vade_mse": ("vade", {"likelihood": "mse"}),
+    "vade_auto": ("vade", {"n_clusters": None}),
+    "idec_zinb": ("idec", {"likelihood": "zinb"}),
+    "idec_auto": ("idec", {"n_clusters": None}),
+    "scvi_leiden": ("scvi", {"n_clusters": None, "cluster": "leiden", "resolution": 1.0}),
+    "scvi_auto": ("scvi", {"n_clusters": None}),
+}
 PEERS = ["pca_kmeans", "pca_diffused_kmeans", "features_diffused_kmeans", "pca_leiden", "pca_leiden_best"]
 MOST_CELLS = 20_000  # a random sample of larger sets, so that five seeds of every method end the same day
 RESOLUTIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.3, 1.6, 2.0)
@@ -82,7 +92,10 @@ def features(adata, source, seed, **parameters):
 
 
 def labels(method, adata, source, *, n_clusters, seed, truth, **parameters):
-    """Labels by one method, and the CPU seconds it took; parameters go to our own methods."""
+    """Labels by one method, the CPU seconds it took, and what it kept of neighbourhoods if it is one of ours.
+
+    Parameters go to our own methods.
+    """
     import scanpy as sc
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score
@@ -91,11 +104,12 @@ def labels(method, adata, source, *, n_clusters, seed, truth, **parameters):
     import scdeepclust as sdc
     from scdeepclust import diffusion
 
-    start = time.process_time()
-    if method in sdc.methods.registry():
-        model = sdc.Model(adata, method, n_clusters=n_clusters, random_state=seed, **source, **parameters)
+    start, preservation = time.process_time(), {}
+    if method in VARIANTS or method in sdc.methods.registry():
+        name, changed = VARIANTS.get(method, (method, {}))
+        model = sdc.Model(adata, name, random_state=seed, **source, **{"n_clusters": n_clusters} | changed | parameters)
         model.train(progress=False)
-        found = model.predict()
+        found, preservation = model.predict(), model.preservation
     elif method == "pca_kmeans":
         found = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(scanpy_pcs(adata, source))
     elif method in {"pca_diffused_kmeans", "features_diffused_kmeans"}:
@@ -114,7 +128,7 @@ def labels(method, adata, source, *, n_clusters, seed, truth, **parameters):
             score = adjusted_rand_score(truth, adata.obs["l"])
             if score > best:
                 best, found = score, adata.obs["l"].to_numpy()
-    return found, time.process_time() - start
+    return found, time.process_time() - start, preservation.get("after")
 
 
 def work(method, name, seeds):
@@ -129,13 +143,15 @@ def work(method, name, seeds):
     truth = adata.obs["cell_type"].astype(str).to_numpy()
     few = adata[:300].copy()
     few = few[:, few.X.sum(0) > 0].copy() if not source else few
-    known = {f.name for f in fields(sdc.methods.registry()[method])} if method in sdc.methods.registry() else set()
-    short = dict.fromkeys(known & {"pretrain_steps", "cluster_steps"}, 20)
+    kind = sdc.methods.registry().get(VARIANTS.get(method, (method,))[0])
+    known = {f.name for f in fields(kind)} if kind else set()
+    short = dict.fromkeys(known & {"pretrain_steps", "cluster_steps"}, 20) | dict.fromkeys(known & {"max_epochs"}, 2)
     labels(method, few, source, n_clusters=3, seed=0, truth=truth[:300], **short)  # no seed pays for compilation
     for seed in seeds:
-        found, seconds = labels(method, adata.copy(), source, n_clusters=len(set(truth)), seed=seed, truth=truth)
+        found, seconds, kept = labels(method, adata.copy(), source, n_clusters=len(set(truth)), seed=seed, truth=truth)
         row = {"method": method, "dataset": name, "seed": seed, **sdc.metrics.scores(truth, found)}
         row |= {"n_clusters": len(set(found)), "n_types": len(set(truth)), "n_obs": len(truth), "seconds": seconds}
+        row["preservation"] = kept
         row["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(row), flush=True)
 
@@ -160,7 +176,8 @@ def run(jobs, workers):
     with ThreadPoolExecutor(workers) as pool:
         for rows in pool.map(one, jobs):
             if rows:
-                pd.DataFrame(rows).round(4).to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
+                known = [pd.read_csv(CSV)] if CSV.exists() else []
+                pd.concat([*known, pd.DataFrame(rows).round(4)]).to_csv(CSV, index=False)
                 ari = [row["ARI"] for row in rows]
                 print(f"{rows[0]['method']:26s}{rows[0]['dataset']:22s}ARI {sum(ari) / len(ari):.3f}", flush=True)
 
@@ -168,7 +185,9 @@ def run(jobs, workers):
 def tables(path=CSV):
     """Markdown: ARI of each method on each set (mean ± standard deviation over seeds), then all scores, averaged.
 
-    Means run over the sets with counts, and are left out for a method that has not been run on all of them.
+    Means run over the sets with counts, and are left out for a method that has not been run on all of them. `lost` is in
+    how many of all runs that were told the number of clusters one of them had no cells; `preservation` is that of
+    lineages (`scdeepclust.metrics.lineage_preservation`), where it was measured.
     """
     import pandas as pd
 
@@ -188,6 +207,10 @@ def tables(path=CSV):
     )
     complete = mean.index[mean[shared].notna().all(axis=1)]
     scores = scores.loc[complete].groupby("method").mean().round({"seconds": 1, "peak_mb": 0}).round(3)
+    told = rows[~rows["method"].str.endswith(("_auto", "leiden", "leiden_best"))]
+    scores["lost"] = (told["n_clusters"] < told["n_types"]).groupby(told["method"]).sum()
+    if "preservation" in rows:
+        scores["preservation"] = rows[rows["dataset"].isin(shared)].groupby("method")["preservation"].mean().round(3)
     return _markdown(by_set.loc[order].T), _markdown(scores.loc[[m for m in order if m in complete]])
 
 
@@ -207,7 +230,7 @@ def main():
     import scdeepclust as sdc
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    every = [*sdc.methods.registry(), *PEERS]
+    every = [*sdc.methods.registry(), *VARIANTS, *PEERS]
     parser.add_argument("--methods", nargs="+", default=every, choices=every)
     parser.add_argument("--datasets", nargs="+", default=None, choices=SETS)
     parser.add_argument("--seeds", type=int, default=None)

@@ -135,7 +135,9 @@ class Run:
             sdc.tl.deepclust(self.adata, random_state=self.seed, progress=False, **self.source)
             return self.adata.obs["deepclust"].cat.codes.to_numpy(), time.process_time() - start
         name = {"leiden_1": "pca_leiden", ORACLE: "pca_leiden_best"}[method]
-        found, seconds = labels(name, self.adata.copy(), self.source, n_clusters=None, seed=self.seed, truth=self.truth)
+        found, seconds, _ = labels(
+            name, self.adata.copy(), self.source, n_clusters=None, seed=self.seed, truth=self.truth
+        )
         return found.astype(int), seconds
 
     def silhouette(self):

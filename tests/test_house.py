@@ -32,8 +32,8 @@ KNOW_ANNDATA = (
     "report.py",
 )
 MAY_NAME_ANNDATA = ("model.py",)  # as a type only
-# Leiden of scanpy takes nothing but an AnnData, so arrays are wrapped in one there.
-WRAPS_ARRAYS = ("diffusion/partition.py",)
+# Leiden of scanpy, and scvi-tools, take nothing but an AnnData, so arrays are wrapped in one there.
+WRAPS_ARRAYS = ("diffusion/partition.py", "methods/scvi.py")
 
 # Nothing imports, when it is loaded, from a room of a higher floor.
 FLOORS = [

@@ -531,3 +531,96 @@ def test_values_before_may_be_missing(genes):
     with pytest.raises(ValueError, match=r"adata.X is None; name the layer .*raw_layer="):
         pl.gene_pairs(genes, ("Gata1", "Mpo"), show=False)
     assert pl.gene_pairs(genes, ("Gata1", "Mpo"), raw_layer="scaled", show=False).shape == (1, 2)
+
+
+# umap, history
+
+
+def clustered(n=60):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(5 * k, 1, (n // 3, 4)) for k in range(3)]).astype(np.float32)
+    history = pd.DataFrame({"phase": ["pretrain"] * 3 + ["cluster"] * 2, "epoch": [1, 2, 3, 1, 2]})
+    history["reconstruction"], history["hardening"] = np.arange(5.0), [np.nan] * 3 + [0.2, 0.1]
+    history["empty"] = np.nan
+    adata = ad.AnnData(
+        np.ones((n, 3), dtype=np.float32), obsm={"X_deepclust": x}, uns={"deepclust": {"history": history}}
+    )
+    adata.obs["deepclust"] = pd.Categorical(np.repeat(["0", "1", "2"], n // 3))
+    adata.obs["depth"] = np.arange(n, dtype=float)
+    return adata
+
+
+def test_umap_shows_each_cell_in_the_colour_of_its_cluster(same):
+    adata = clustered()
+    before = adata.copy()
+    (ax,) = pl.umap(adata, show=False)
+    xy = ax.collections[0].get_offsets()
+    assert len(xy) == adata.n_obs
+    colors = [to_hex(color) for color in ax.collections[0].get_facecolors()]
+    assert {colors.count(color) for color in set(colors)} == {20}
+    # The clusters lie far from each other, so that on a UMAP cells of one colour are nearest to their own.
+    distance = np.linalg.norm(xy[:, None] - xy[None], axis=2) + np.diag([np.inf] * len(xy))
+    assert all(colors[i] == colors[j] for i, j in enumerate(distance.argmin(1)))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "1", "2"]
+    same(adata, before)
+
+
+def test_umap_is_the_same_for_the_same_seed():
+    found = [pl.umap(clustered(), show=False, random_state=3)[0].collections[0].get_offsets() for _ in range(2)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_umap_of_stored_coordinates_and_several_columns():
+    adata = clustered()
+    axes = pl.umap(adata, ["depth", "deepclust"], basis="X_deepclust", show=False)
+    assert [ax.get_title("left") for ax in axes] == ["depth", "deepclust"]
+    assert axes[0].get_xlabel() == "X_deepclust 1"
+    found = np.asarray(axes[0].collections[0].get_offsets())
+    order = axes[0].collections[0].get_array().astype(int)
+    np.testing.assert_array_equal(found, adata.obsm["X_deepclust"][order, :2])
+
+
+def test_umap_leaves_out_cells_without_an_embedding():
+    adata = clustered()
+    adata.obsm["X_deepclust"][:5] = np.nan
+    adata.obs.loc[adata.obs_names[:5], "deepclust"] = np.nan
+    (ax,) = pl.umap(adata, show=False)
+    assert len(ax.collections[0].get_offsets()) == 55
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"key": "k"}, KeyError, "key='k' is not in adata.obs"),
+        ({"color": "k"}, KeyError, "color='k' is not in adata.obs"),
+        ({"basis": "k"}, KeyError, "basis='k' is not in adata.obsm"),
+        ({"basis": "X_one"}, ValueError, "has no two columns"),
+        ({"axes": [1, 2]}, ValueError, "axes holds 2, but 1 are needed"),
+    ],
+)
+def test_umap_refuses(given, error, message):
+    adata = clustered()
+    adata.obsm["X_one"] = np.zeros((60, 1))
+    with pytest.raises(error, match=message):
+        pl.umap(adata, show=False, **given)
+
+
+def test_umap_of_too_few_cells():
+    with pytest.raises(ValueError, match="needs more than 15"):
+        pl.umap(clustered(12), show=False)
+
+
+def test_history_has_a_panel_a_term_and_a_line_a_phase():
+    axes = pl.history(clustered(), show=False)
+    assert [ax.get_title("left") for ax in axes] == ["reconstruction", "hardening"]
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes[0].lines}
+    assert lines == {"pretrain": [[0, 0], [1, 1], [2, 2]], "cluster": [[3, 3], [4, 4]]}
+    assert [line.get_ydata().tolist() for line in axes[1].lines] == [[0.2, 0.1]]
+
+
+@pytest.mark.parametrize("record", [{}, {"history": pd.DataFrame({"phase": [], "epoch": []})}, "text"])
+def test_history_needs_one(record):
+    adata = clustered()
+    adata.uns["deepclust"] = record
+    with pytest.raises(ValueError, match="holds no history of a training"):
+        pl.history(adata, show=False)

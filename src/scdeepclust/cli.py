@@ -73,8 +73,13 @@ def _app(tokens: Sequence[str]) -> App:
     )
     printing = typed("print_config") in tokens
 
+    def wanted(words: tuple[str, ...]) -> bool:
+        """Whether options matter: those of commands that are only listed would take half of the time of a help page."""
+        return tuple(tokens[: len(words)]) == words or tokens[:1] == ["completion"]
+
     def add(words: tuple[str, ...], job: Callable[..., None], *sources: Any, about_it: Any, **kept: Any) -> None:
-        known = parameters(*sources, Session) | kept.pop("more", {})
+        more = kept.pop("more", {})
+        known = parameters(*sources, Session) | more if wanted(words) else {}
         parent = plots if len(words) > 1 else app
         call = _command(words, job, known, printing=printing)
         paths = [name.upper() for name, p in known.items() if p.kind is p.POSITIONAL_ONLY]
@@ -132,13 +137,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if tokens and tokens[0].lower() in methods.registry():
         tokens[0] = tokens[0].lower()
     names: Sequence[str] = ()
+    saved = None
     debug = typed("debug") in tokens
     try:
         command, bound, _ = _app(tokens).parse_args(tokens, exit_on_error=False, print_error=False)
-        names = list(bound.signature.parameters)
+        names, saved = list(bound.signature.parameters), bound.kwargs.get("checkpoint")
         command(*bound.args, **bound.kwargs)
     except KeyboardInterrupt:
-        say("", "interrupted; the output was not written")
+        say(
+            "",
+            "interrupted; the output was not written" + (f"; the same command goes on from {saved!r}" if saved else ""),
+        )
         return 130
     except (CycloptsError, UsageError, *FAILURES) as error:
         if debug:

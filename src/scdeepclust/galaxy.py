@@ -13,8 +13,7 @@ from xml.etree import ElementTree as ET
 from . import __version__, methods
 from .described import front, public
 from .methods.parameters import BOUNDS
-from .options import PATHS, about, options, readable, typed
-from .session import Output, Session
+from .options import about, options, readable, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,20 +22,15 @@ if TYPE_CHECKING:
 
 PROFILE = "24.0"
 SUFFIX = "0"  # of the wrapper: to be raised when it changes and the package does not
-# What Galaxy decides, or keeps for itself.
-HIDDEN = {
-    *PATHS,
-    *("device", "threads", "progress", "checkpoint", "save_model"),
-    *("in_place", "report", "json", "quiet", "debug", "config", "print_config"),
-}
+HIDDEN = {"checkpoint", "device", "progress"}  # what Galaxy decides
 KEYS = {  # by which a test knows that a tool has done its work
     "cluster": "obs/deepclust,obsm/X_deepclust,obsm/deepclust_proba,uns/deepclust/params",
     "denoise": "layers/denoised,uns/denoised/params,uns/n2s/choice,obsp/n2s_connectivities",
     "lineage": "obs/lineage_pseudotime,obs/lineage_segment,obsm/X_lineage,uns/lineage/tree",
 }
 # Values with which tests are quick; arguments without which there is nothing to draw.
-QUICK = {"n_clusters": "3", "pretrain_steps": "20", "cluster_steps": "20"}
-EXAMPLES = {"genes": "gene0 gene1", "pairs": "gene0 gene1", "root": "gene=gene0"}
+QUICK = {"n_clusters": "3", "pretrain_steps": "20", "cluster_steps": "20", "root": "gene=gene0"}
+EXAMPLES = {"genes": "gene0 gene1", "pairs": "gene0 gene1"}
 BEGINS = {"png": "PNG", "pdf": "%PDF", "svg": "<svg"}
 FORMATS = tuple(BEGINS)
 SECTIONS = {"advanced": "Parameters of the method", "source": "What is read", "run": "Run"}
@@ -73,12 +67,12 @@ class Tool:
 def tools() -> list[Tool]:
     """All wrappers."""
     train = front("tl", "deepclust")
-    deep = {name: (kind, train, Output) for name, kind in methods.registry().items()}
+    deep = {name: (kind, train) for name, kind in methods.registry().items()}
     plots = {name.replace("_", "-"): (front("pl", name),) for name in public("pl")}
     return [
         Tool("cluster", "deep clustering of single cells", "method", deep),
-        Tool("denoise", "expression by averaging over neighbours", "", {"denoise": (front("pp", "denoise"), Output)}),
-        Tool("lineage", "tree of clusters with pseudotime", "", {"lineage": (front("tl", "lineage"), Output)}),
+        Tool("denoise", "expression by averaging over neighbours", "", {"denoise": (front("pp", "denoise"),)}),
+        Tool("lineage", "tree of clusters with pseudotime", "", {"lineage": (front("tl", "lineage"),)}),
         Tool("plot", "clusters, choices, genes and lineages", "kind", plots, figure=True),
     ]
 
@@ -105,9 +99,8 @@ def _macros() -> ET.Element:
         _add(valid, "add", value=character)
     _add(names, "validator", f"^{NAMES}$", type="regex", message="Letters, digits, spaces and _ . : + / | = ( ) -")
     citations = _add(_add(root, "xml", name="citations"), "citations")
-    year = "2026"
     software = f"@misc{{scdeepclust, title = {{scdeepclust {__version__}: deep clustering of single cells}}, "
-    software += f"author = {{{{scdeepclust developers}}}}, year = {{{year}}}}}"
+    software += "author = {{scdeepclust developers}}, year = {2026}}"
     _add(citations, "citation", software, type="bibtex")
     for doi in _dois():
         _add(citations, "citation", doi, type="doi")
@@ -154,7 +147,7 @@ def _tool(tool: Tool) -> ET.Element:
 
 
 def _asked(sources: tuple[Any, ...]) -> list[Option]:
-    return [option for name, option in options(*sources, Session).items() if name not in HIDDEN]
+    return [option for name, option in options(*sources).items() if name not in HIDDEN]
 
 
 def _place(tool: Tool, option: Option) -> tuple[str, ...]:
@@ -314,8 +307,8 @@ def _test(tests: ET.Element, tool: Tool, name: str, asked: list[Option]) -> None
     if tool.choice:
         _add(conditional, "param", name=tool.choice, value=name)
     for option in asked:
-        value = EXAMPLES.get(option.name) if tool.figure else (QUICK | EXAMPLES).get(option.name)
-        if value is not None and (option.required or not tool.figure):
+        value = EXAMPLES[option.name] if option.required else None if tool.figure else QUICK.get(option.name)
+        if value is not None:
             where = conditional
             if "advanced" in _place(tool, option):
                 found = conditional.find("section")

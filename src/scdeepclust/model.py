@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 # Lineage preservation before and after the clustering stage is compared on a few cells: it takes a fraction of a second.
 FEWEST_TO_COMPARE, MOST_TO_COMPARE = 50, 1_000
 MOST_LOST = 0.1  # of it, before there is a warning
+AT_ONCE = 4096  # cells whose genes are denoised at once
 
 
 class Model:
@@ -76,6 +77,8 @@ class Model:
         Seed. The same seed, version, device and number of threads give the same labels.
     device
         `"auto"`, `"cpu"`, `"cuda"`, ...
+    init
+        A trained model of another package to start from, where the method can.
     **params
         Parameters of the method.
 
@@ -89,7 +92,7 @@ class Model:
     (300,)
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 keywords of the front, tl.deepclust
         self,
         adata: AnnData,
         method: str | methods.Method = "idec",
@@ -102,6 +105,7 @@ class Model:
         drop_empty: bool = False,
         random_state: int | np.random.Generator | None = 0,
         device: str | torch.device = "auto",
+        init: Any = None,
         **params: Any,
     ) -> None:
         self.method = methods.get(method, **params)
@@ -127,11 +131,17 @@ class Model:
                 drop_empty=drop_empty,
                 labels_key=self.method.labels_key,
             )
+        self._initial: dict[str, torch.Tensor] = {}
+        if init is not None:
+            with torch.random.fork_rng(devices=[]):
+                self.method, self._initial = self.method.started_from(
+                    init, var_names=raw.var_names, categories=raw.categories
+                )
         check_enough_cells(raw, self.method)
         check_same_genes(raw)
         self._raw: Raw | None = raw
         self.kept = raw.kept
-        self.var_names = raw.var_names
+        self.cell_names, self.var_names = raw.obs_names, raw.var_names
         self.covariate_categories = raw.categories
         self.inputs = self.method.inputs(raw.kind)
         self.history = pd.DataFrame()
@@ -186,7 +196,7 @@ class Model:
         self._compare(trainer.before, cells)
         self.order = self._by_size(self._latent)
         self.tables, self.report = self.method.tables(self.net, cells), self.method.report(self.net, cells)
-        self._raw = None
+        self._raw, self._initial = None, {}
         self.seconds = time.perf_counter() - start
         logger.info("    finished (%.1f s): %d clusters", self.seconds, self.n_clusters)
 
@@ -217,6 +227,46 @@ class Model:
         """
         memberships = self.memberships(self.get_latent_representation(adata))
         return memberships if soft else np.asarray(self.categories)[memberships.argmax(1)]
+
+    def check_denoises(self) -> None:
+        """Refuse to denoise what the method cannot.
+
+        Raises
+        ------
+        ValueError
+            The method does not predict expression, or there are no genes.
+        """
+        if not self.method.denoises:
+            msg = f"Method {self.method.name()!r} does not denoise expression; scdeepclust.pp.denoise does."
+            raise ValueError(msg)
+        if self.inputs.kind == "rep":
+            msg = "A representation (use_rep) has no genes to denoise; train on counts or log-normalised values."
+            raise ValueError(msg)
+
+    @torch.no_grad()
+    def denoise(self, adata: AnnData | None = None) -> pd.DataFrame:
+        """Denoised expression, by methods that predict it.
+
+        Parameters
+        ----------
+        adata
+            New cells, aligned by gene name; None stands for the training cells.
+
+        Returns
+        -------
+        Cells x genes that the model was trained on: logarithm of one plus the counts at the median depth of the training
+        cells, or log-normalised values where these were given.
+
+        Raises
+        ------
+        ValueError
+            The method does not denoise, or was trained on a representation.
+        """
+        self.check_denoises()
+        z = self._embed(adata)
+        names = self.cell_names if adata is None else adata.obs_names
+        values = [self.method.denoised(self.net, self.inputs, part).cpu().numpy() for part in z.split(AT_ONCE)]
+        return pd.DataFrame(np.concatenate(values), index=names, columns=self.var_names)
 
     @torch.no_grad()
     def memberships(self, embedding: np.ndarray) -> np.ndarray:
@@ -348,6 +398,7 @@ class Model:
             "covariates": raw.categories,
         }
         arrays = [raw.values] if raw.kind == "rep" else [raw.values.data, raw.values.indices, raw.values.indptr]
+        arrays += [weights.numpy() for weights in self._initial.values()]
         arrays += [array for array in (raw.covariates, raw.totals, raw.labels) if array is not None]
         found = Checkpoint(path, fingerprint(settings, arrays))
         found.load()  # a file that cannot serve is refused before any work
@@ -392,7 +443,7 @@ class Model:
             )
         with torch.no_grad():
             self.method.initialise(net, self.inputs, raw)
-            net.load_state_dict(from_rank_zero(net.state_dict))
+            net.load_state_dict(from_rank_zero(lambda: {**net.state_dict(), **self._initial}))
         return net.to(self.device)
 
     def _cells(self, raw: Raw, batch_size: int, x: torch.Tensor | None = None) -> Cells:

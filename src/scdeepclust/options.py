@@ -23,7 +23,8 @@ GROUPS = {
 }
 # What is not named here is a matter of the method.
 PLACES = {
-    **dict.fromkeys(("model", "input", "layer", "use_rep", "batch_key", "mask_var", "drop_empty"), "Input"),
+    **dict.fromkeys(("model", "input", "layer", "use_rep", "mask_var", "drop_empty"), "Input"),
+    **dict.fromkeys(("batch_key", "categorical_covariate_keys"), "Input"),
     **dict.fromkeys(("key", "neighbors_key", "raw_layer", "data", "labels"), "Input"),
     **dict.fromkeys(("random_state", "device", "batch_size", "checkpoint", "progress"), "Run"),
     **dict.fromkeys(("threads", "quiet", "debug", "config", "print_config"), "Run"),
@@ -32,7 +33,7 @@ PLACES = {
 # What is told by its place, not by its name.
 PATHS = ("model", "input", "output", "figure", "folder")
 # What Python's functions take that files and commands have other ways for.
-IN_PYTHON = {"adata", "method", "axes", "show", "save", "copy"}
+IN_PYTHON = {"adata", "method", "init", "axes", "show", "save", "copy"}
 # Text that may be KEY=VALUE.
 Named = NewType("Named", str)
 HEADER = re.compile(r"^(\S.*)\n-{3,}$", re.MULTILINE)

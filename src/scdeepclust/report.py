@@ -104,30 +104,34 @@ def _membership(adata: AnnData, key: str) -> dict[str, str]:
 def _figures(adata: AnnData, key: str) -> Iterator[dict[str, str]]:
     """Every plot that can be made of what is stored under a key."""
     import matplotlib as mpl
+    import matplotlib.pyplot as plt
 
     mpl.use("Agg")
-    for name in public("pl"):
+    for name in sorted(public("pl"), key=lambda name: name != "umap"):  # the cells first
         function = front("pl", name)
         known = signature(function).parameters
         others = [p for p in list(known.values())[1:] if p.default is p.empty]
         if "key" not in known or others:
             continue
+        open_before = set(plt.get_fignums())
         try:
             axes = function(adata, key=key, show=False, save=False)
+            said = readable(about(function).partition("\n")[0]).removeprefix("Plot ")
+            yield {"alt": said[:1].upper() + said[1:], "data": _png(axes)}
         # It is no record of the kind that this function draws.
         except (AttributeError, LookupError, TypeError, ValueError):
             continue
-        yield {"alt": readable(about(function).partition("\n")[0]), "data": _png(axes)}
+        finally:
+            for number in set(plt.get_fignums()) - open_before:
+                plt.close(number)
 
 
 def _png(axes: Any) -> str:
-    import matplotlib.pyplot as plt
     import numpy as np
 
     figure = np.ravel(axes)[0].figure.canvas.figure
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=DPI, bbox_inches="tight")
-    plt.close(figure)
     return base64.b64encode(image.getvalue()).decode()
 
 

@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in RECORDED}}
 
 
-def check_key(key_added: str) -> None:
+def check_key(key_added: str, *, argument: str = "key_added") -> None:
     """Refuse a key that h5ad cannot store.
 
     Raises
@@ -33,7 +33,7 @@ def check_key(key_added: str) -> None:
         It is no string, empty, or has a "/" in it.
     """
     if not isinstance(key_added, str) or not key_added or "/" in key_added:
-        msg = f"key_added={key_added!r} must be a non-empty string without '/': h5ad files cannot store such a key."
+        msg = f"{argument}={key_added!r} must be a non-empty string without '/': h5ad files cannot store such a key."
         raise ValueError(msg)
 
 
@@ -89,6 +89,31 @@ def write(
     for name, table in tables.items():
         adata.obsm[f"{key}_{name}"] = _of_all(table, kept, adata)
     adata.uns[key] = record
+
+
+def partitions(adata: AnnData, key: str) -> dict[str, pd.Series]:
+    """Clusters under `key`, by head where there are several: columns of `obsm[key + "_heads"]`, else `obs[key]`.
+
+    Raises
+    ------
+    KeyError
+        There are neither.
+    """
+    from .data.checks import need_key
+
+    heads = adata.obsm.get(f"{key}_heads")
+    if isinstance(heads, pd.DataFrame):
+        return {str(name): heads[name] for name in heads}
+    need_key("key", key, adata.obs, "adata.obs")
+    return {key: adata.obs[key]}
+
+
+def write_layer(adata: AnnData, name: str, values: pd.DataFrame, kept: np.ndarray) -> None:
+    """Write values of some of the genes of the kept cells as a dense layer; all others are NaN."""
+    place = {gene: i for i, gene in enumerate(adata.var_names)}
+    layer = np.full(adata.shape, np.nan, dtype=np.float32)
+    layer[np.ix_(kept, [place[gene] for gene in values.columns])] = values
+    adata.layers[name] = layer
 
 
 def _of_all(table: np.ndarray | pd.DataFrame, kept: Sequence[int] | np.ndarray, adata: AnnData) -> Any:

@@ -46,6 +46,9 @@ class Phase:
         Factor of all learning rates from one epoch to the next.
     max_norm
         Gradients whose norm is larger are shortened to it.
+    run
+        Trains instead of the epochs, where another package has the loop: called once, told whether to show its progress,
+        it returns a row of losses an epoch.
     after
         Called without gradients after every step of the optimiser: a teacher that follows, or a bound that is kept.
     end
@@ -66,5 +69,6 @@ class Phase:
     lr_of: Mapping[str, float] = field(default_factory=dict)
     decay: float = 1.0
     max_norm: float | None = None
+    run: Callable[[bool], list[dict[str, float]]] | None = None
     after: Callable[[], None] | None = None
     end: Callable[[Tensor | None], None] | None = None

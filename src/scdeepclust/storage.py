@@ -110,7 +110,8 @@ def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFr
     model.inputs = Inputs(**settings["inputs"])
     model.inputs.load_state_dict(_part(weights, "inputs."))
     model.inputs.to(device)
-    model.kept, model._raw, model._latent, model.latent_before = None, None, None, None
+    model.kept, model.cell_names, model._raw, model._initial = None, None, None, {}
+    model._latent, model.latent_before = None, None
     model.selection, model.versions, model.choice = settings["selection"], settings["versions"], settings["choice"]
     model.preservation, model.tables, model.report = settings["preservation"], {}, settings["report"]
     n_genes, n_categories = len(model.var_names), sum(map(len, model.covariate_categories))

@@ -87,6 +87,7 @@ class Trainer:
             with torch.no_grad(), kept_threads():
                 phase.start()
             self.before = copy.deepcopy(self.net.state_dict())
+        self._run_elsewhere(phase)
         if not first:
             self.best = {}
         self.net.train()
@@ -128,6 +129,16 @@ class Trainer:
             bar.close()
         self._finish(phase, held_out)
         self._save(n + 1, 0, optimizer)
+
+    def _run_elsewhere(self, phase: Phase) -> None:
+        """Leave training to the package whose loop a phase names."""
+        if phase.run:
+            try:
+                with kept_threads():
+                    rows = phase.run(self.show)
+            except FloatingPointError as error:
+                raise ValueError(_diverged(phase, str(error))) from error
+            self.history += [{"phase": phase.name, "epoch": epoch} | row for epoch, row in enumerate(rows)]
 
     def _finish(self, phase: Phase, held_out: Tensor | None) -> None:
         """Leave a phase at its best weights, if these are numbers."""

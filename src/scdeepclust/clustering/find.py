@@ -173,6 +173,11 @@ def _leiden(z: np.ndarray, n_clusters: int | None, resolution: float | None, n_n
     if best is None:
         from sklearn.cluster import KMeans
 
+        msg = (
+            f"Leiden finds no more than {n} communities, even at resolution {RESOLUTIONS[1]:g}; the {n_clusters} clusters are "
+            "those of k-means. Ask for fewer."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=2)
         return KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(z).astype(np.int64)
     return joined(z, best, n_clusters)
 

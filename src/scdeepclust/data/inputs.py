@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..losses.representation.reconstruction import Counts
     from .read import Raw
 
-TRANSFORMS = ("sqrt", "log1p")
+TRANSFORMS = ("sqrt", "log1p", "log1p_counts")
 CLIP = 10.0  # standard deviations above a gene's mean; higher values of rare genes would rule a squared error
 
 
@@ -34,7 +34,8 @@ class Inputs(nn.Module):
     kind
         What is read: `"counts"`, `"lognorm"` or `"rep"`.
     transform
-        `"sqrt"` or `"log1p"`, of counts.
+        `"sqrt"` or `"log1p"`, of counts; `"log1p_counts"` is the logarithm of one plus the counts of a cell whatever its
+        size factor, neither centred nor scaled, as scvi-tools' networks read them.
     gene_scaling
         Each gene is divided by this power of its standard deviation: 0 leaves genes as they are, 1 gives z-scores.
     n_pcs
@@ -90,10 +91,16 @@ class Inputs(nn.Module):
     def _projects(self) -> bool:
         return self.n_pcs is not None and self.kind != "rep"
 
+    def projecting(self, n_pcs: int) -> Inputs:
+        """An unfitted twin that gives principal components, `n_pcs` where it would give genes: choices are made in these."""
+        if self.transform == "log1p_counts":
+            return Inputs(self.kind, "sqrt", 0.5, n_pcs)
+        return Inputs(**self.config | {"n_pcs": self.n_pcs or n_pcs})
+
     def fit(self, raw: Raw, *, seed: int) -> Tensor | None:
         """Learn the transformation; returns the features of the cells where they were computed on the way."""
         x = self._fit_features(raw, seed)
-        if x is None or raw.covariates is None:
+        if x is None or raw.covariates is None or max(map(len, raw.categories)) == 1:
             return x
         categories = _categories(raw)
         self.correction.fit(x, categories, seed=seed)
@@ -106,6 +113,10 @@ class Inputs(nn.Module):
             self.median_total = torch.tensor(np.median(raw.totals), dtype=torch.float32)
             self.used_share = torch.tensor(np.median(raw.values.sum(1) / raw.totals), dtype=torch.float32)
             self.n_genes = torch.tensor(raw.n_genes)
+        if self.transform == "log1p_counts":
+            n = raw.values.shape[1]
+            self.mean, self.scale, self.ceiling = torch.zeros(n), torch.ones(n), torch.full((n,), torch.inf)
+            return None
         values = self._values(raw)
         mean, sd = _moments(values)
         scale = np.where(sd < 1e-6, 1.0, sd) ** self.gene_scaling
@@ -192,13 +203,33 @@ class Inputs(nn.Module):
         """
         value = rows.value
         if self.kind == "counts":
-            value = value / size[rows.row, 0]
+            value = value if self.transform == "log1p_counts" else value / size[rows.row, 0]
             value = value.sqrt() if self.transform == "sqrt" else value.log1p()
         value = torch.minimum(value / self.scale[rows.gene], self.ceiling[rows.gene])
         x = rows._replace(value=value).dense() - self.mean
         x = x if kept is None else views.kept_of(x, kept)
         x = (x @ self.components.T if self._projects else x) / self.spread
         return self.correction(x, covariates)
+
+    def expression(self, x: Tensor) -> Tensor:
+        """Values of genes that have these features, cells x genes: counts at size factor one, or log-normalised values.
+
+        The reverse of :meth:`features` but for what components and clipping leave out. Counts come lower than their
+        mean: the square of a mean root is less than the mean.
+        """
+        x = x * self.spread
+        x = ((x @ self.components if self._projects else x) + self.mean).clamp_min(0) * self.scale
+        if self.kind != "counts":
+            return x
+        return x.square() if self.transform == "sqrt" else x.expm1()
+
+    def mean_expression(self, raw: Raw) -> Tensor:
+        """Mean of each gene over cells, in the units of :meth:`expression`."""
+        mean = np.asarray(raw.values.mean(0), dtype=np.float64).ravel()
+        if self.kind == "counts":
+            data = raw.values.data / np.repeat(self.size(raw), np.diff(raw.values.indptr))
+            mean = np.bincount(raw.values.indices, data, minlength=raw.values.shape[1]) / raw.values.shape[0]
+        return torch.from_numpy(mean.astype(np.float32))
 
     def cells(
         self, raw: Raw, *, device: torch.device, batch_size: int, with_counts: bool, x: Tensor | None = None

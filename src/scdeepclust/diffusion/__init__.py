@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clusters": ["ClusterSums", "average_within", "cluster_sums", "wak"],
-        "graph": ["average", "average_over", "into_scanpy", "neighbors"],
+        "graph": ["EXACT_BELOW", "average", "average_over", "into_scanpy", "neighbors"],
         "kernel": [
             "SCALE",
             "WEIGHTS",
@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "within",
         ],
         "noise2self": ["loss_of_each", "loss_of_kernel", "loss_of_mean"],
-        "partition": ["centers", "communities", "communities_at", "means"],
+        "partition": ["additive", "centers", "communities", "communities_at", "fewer_allowed", "means", "nearest_to"],
         "splitting": ["rotation", "split_columns", "thin"],
     },
 )

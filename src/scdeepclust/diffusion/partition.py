@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +12,10 @@ import pandas as pd
 
 from .graph import EXACT_BELOW, average, into_scanpy
 
+MOST_TURNS, ENOUGH = 50, 1e-4  # of partitions that take turns, until a turn gains less than this share
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def centers(
@@ -54,6 +59,98 @@ def centers(
     if smooth is None:
         smooth = average(z, n_neighbors=n_neighbors, n_steps=n_diffusion)
     return means(z, KMeans(n_clusters, n_init=n_init, random_state=random_state).fit_predict(smooth))
+
+
+def additive(
+    x: np.ndarray,
+    n_clusters: int,
+    n_partitions: int,
+    *,
+    first: np.ndarray | None = None,
+    independence: float = 0.0,
+    n_init: int = 30,
+    random_state: int = 0,
+) -> list[np.ndarray]:
+    """Several partitions of the same cells, each cell explained by the sum of its clusters' means.
+
+    K-means with one partition is the case of one. With more, each in turn is fitted to what the others leave, from several
+    starts in which features have random weights; the one that leaves least is taken. Where two independent
+    annotations add up, they are what leaves least, while k-means cuts across both.
+
+    Parameters
+    ----------
+    x
+        Cells x features.
+    n_clusters
+        Of each partition.
+    n_partitions
+        How many.
+    first
+        Labels of the first partition where it is known, and stays; -1 for none.
+    independence
+        Weight, in the choice among starts, of the mutual information (nats, mean over pairs) of partitions, beside the
+        squared error, mean over cells and features.
+    n_init
+        Starts.
+    random_state
+        Seed.
+
+    Returns
+    -------
+    Labels of each partition.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import mutual_info_score
+
+    x = x - x.mean(0)
+    rng = np.random.default_rng(random_state)
+    fixed = [] if first is None else [first]
+    best, least = [], np.inf
+    for _ in range(n_init):
+        parts, left = [], x
+        for a in range(n_partitions):
+            if a < len(fixed):
+                centres = means(left, fixed[a])
+            else:
+                weight = rng.exponential(size=x.shape[1]) if n_partitions > 1 else 1.0
+                kmeans = KMeans(n_clusters, n_init=1, random_state=int(rng.integers(2**31)))
+                with fewer_allowed():
+                    labels = kmeans.fit_predict(left * weight)
+                centres = means(left, labels)
+            parts.append(centres[nearest_to(left, centres)])
+            left = left - parts[-1]
+        loss = np.inf
+        for _ in range(MOST_TURNS if n_partitions > len(fixed) else 0):
+            for a in range(len(fixed), n_partitions):
+                left = left + parts[a]
+                centres = np.unique(parts[a], axis=0)
+                centres = means(left, nearest_to(left, centres))
+                parts[a] = centres[nearest_to(left, centres)]
+                left = left - parts[a]
+            before, loss = loss, float((left**2).mean())
+            if loss > before * (1 - ENOUGH):
+                break
+        labels = [np.unique(part, axis=0, return_inverse=True)[1].ravel() for part in parts]
+        shared = [mutual_info_score(*pair) for pair in combinations(labels, 2)] if independence else [0.0]
+        loss += independence * float(np.mean(shared or [0.0]))
+        if loss < least or not best:
+            best, least = labels, loss
+    return [*fixed, *best[len(fixed) :]]
+
+
+@contextmanager
+def fewer_allowed() -> Iterator[None]:
+    """Let k-means find fewer clusters than asked for, where fewer cells differ."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def nearest_to(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """The centre that is nearest to each cell."""
+    return ((centres**2).sum(1) - 2 * x @ centres.T).argmin(1)
 
 
 def means(z: np.ndarray, labels: np.ndarray) -> np.ndarray:

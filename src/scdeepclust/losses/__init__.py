@@ -7,11 +7,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "representation.contrast": ["balance", "cluster_contrast", "not_among", "nt_xent", "unlike"],
+        "representation.contrast": ["alike", "balance", "cluster_contrast", "info_nce", "not_among", "unlike"],
         "representation.distillation": ["centred", "self_distillation"],
-        "representation.halves": ["Halves", "of_axes", "of_genes", "of_molecules", "squared_error"],
+        "representation.halves": ["Halves", "coin_tosses", "of_axes", "of_genes", "of_molecules", "squared_error"],
+        "representation.margin": ["semi_hard"],
         "representation.masked": ["changed_entries", "masked_mse", "masking_chances", "swap_loss"],
-        "representation.triplet": ["triplet"],
         "representation.reconstruction": ["Counts", "mse", "nb", "zinb"],
         "clustering.collapse": ["CollapseWarning", "collapsed", "farthest"],
         "clustering.hardening": ["SharpenedTarget", "hardening", "sharpen", "student_t"],

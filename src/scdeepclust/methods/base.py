@@ -148,6 +148,15 @@ class Method(ABC):
         """Whether the last column of memberships is for cells that belong nowhere."""
         return False
 
+    @property
+    def denoises(self) -> bool:
+        """Whether the method predicts expression, by :meth:`denoised`."""
+        return False
+
+    def denoised(self, net: nn.Module, inputs: Inputs, z: Tensor) -> Tensor:
+        """Log-normalised expression of embedded cells as the network explains it, cells x genes."""
+        raise NotImplementedError
+
     def tables(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
         """More to be stored of each cell: arrays or frames with a row a cell, by the ending of their key in `obsm`."""
         return {}
@@ -155,6 +164,14 @@ class Method(ABC):
     def report(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
         """More to be recorded of the run, as values that h5ad can hold."""
         return {}
+
+    def started_from(
+        self, init: Any, *, var_names: list[str], categories: list[list[str]]
+    ) -> tuple[Method, dict[str, Tensor]]:
+        """The method in the form of a trained model of another package, and weights of its network to begin with."""
+        can = [repr(name) for name, kind in registry().items() if kind.started_from is not Method.started_from]
+        msg = f"Method {self.name()!r} does not start from a trained model: init= is for {', '.join(can)}."
+        raise TypeError(msg)
 
     def mixture(self, net: nn.Module) -> dict[str, np.ndarray]:
         """Weights, means and variances of the clusters, where they are Gaussians."""

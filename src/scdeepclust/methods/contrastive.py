@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from .. import losses, networks
 from ..schedule import Phase
@@ -20,23 +20,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrastive(ContrastMethod):
-    """Contrastive learning (InfoNCE, NT-Xent): the two views of a cell are told from those of other cells; clusters follow.
+    """Contrastive learning (InfoNCE): the two views of a cell are told from those of other cells; clusters follow.
+
+    Use it where there are counts to make views of, and no cluster shape to assume. Views are independent parts of a
+    cell's molecules at a common depth, and of its neighbours', so that neither noise nor library size tells who a cell is. Other
+    cells of its type are no negatives: `negatives="graph"` makes cells that are alike positives by degree, and so keeps
+    more of a lineage than telling each cell from all others does.
+
+    van den Oord et al., arXiv 1807.03748 (2018); Chen et al., ICML 2020, arXiv 2002.05709; of single cells
+    contrastive-sc, Ciortan and Defrance, BMC Bioinformatics 2021, doi 10.1186/s12859-021-04210-8. Differently: the network
+    starts as PCA and has no batch normalisation; thinning instead of dropout of genes; a Student t kernel of distances in the embedding
+    itself, as in t-SimCNE (Böhm, Berens, Kobak, ICLR 2023, arXiv 2210.09879), instead of cosines behind a projection head;
+    and alike cells as soft positives, as in similarity contrastive estimation (Denize et al., WACV 2023, arXiv
+    2111.14585). SimCLR's form is `similarity="cosine", temperature=0.5, negatives="all", projection=(64, 32)`.
 
     Parameters
     ----------
+    similarity
+        `"student"`: a Student t kernel of distances; `"cosine"`: of directions, in which case distances in the embedding
+        mean less.
     temperature
-        Of the contrast between cells.
+        By which similarities are divided: low ones look at the nearest negatives only. 1 is Student's kernel as it is;
+        cosines want 0.1 to 0.5.
+    alike_weight
+        Of `negatives="graph"`: share of the attraction that goes to cells that are alike, and not to the other view.
     decoupled
         Leave the positive pair out of the denominator.
     cluster_weight
-        Weight of a contrast between clusters, by memberships in centres that start from the clusters of the features.
-        0 leaves it out.
+        Weight of a contrast between clusters (Li et al., AAAI 2021, arXiv 2009.09687), by memberships in centres that
+        start from the clusters of the features. 0 leaves it out.
     cluster_prior
         Expected sizes of the clusters, in any order and scale, towards which the balance term of that contrast
-        pulls. None takes the sizes of the clusters from which the centres start.
+        pulls. None takes the sizes of the clusters from which the centres start; equal sizes are the paper's.
     """
 
-    temperature: Annotated[float, Gt(0)] = 0.5
+    similarity: Literal["student", "cosine"] = "student"
+    temperature: Annotated[float, Gt(0)] = 1.0
+    alike_weight: Annotated[float, Ge(0), Le(1)] = 0.5
     decoupled: bool = False
     cluster_weight: Annotated[float, Ge(0)] = 0.0
     cluster_prior: tuple[Annotated[float, Gt(0)], ...] | None = None
@@ -70,13 +90,17 @@ class Contrastive(ContrastMethod):
 
     def learn(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
         """Terms of one minibatch."""
+        without_near = self.negatives == "not_neighbors"
         a, b = (net.encode(x) for x in self.two_views(net, cells, batch))
         terms = {
-            "contrast": losses.nt_xent(
+            "contrast": losses.info_nce(
                 net.projection(a),
                 net.projection(b),
+                similarity=self.similarity,
                 temperature=self.temperature,
-                weights=self.negative_weights(cells, batch),
+                weights=losses.not_among(batch.index, cells.neighbors[batch.index]) if without_near else None,
+                targets=losses.alike(batch.target, self.reach) if self.negatives == "graph" else None,
+                target_weight=self.alike_weight,
                 decoupled=self.decoupled,
             )
         }

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from annotated_types import Ge, Gt, Lt
 
 from .. import clustering, diffusion, losses, networks
@@ -17,10 +18,9 @@ from .features import FeatureMethod
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from torch import Tensor, nn
 
-    from ..data import Batch, Cells, Inputs
+    from ..data import Batch, Cells, Inputs, Raw
 
 N_SPLITS = 5  # over which the loss of the cells held out is averaged
 
@@ -38,7 +38,8 @@ class DeePWAK(FeatureMethod):
     genes, or axes) of a cell and predicts the other half, because the published form, which predicts what it reads
     (`split="none"`), predicts pure noise too; averages are over rows and not columns of the kernel, are over more
     than a minibatch and never need a matrix of cells x cells; the partitioner reads the head's embedding (as in an earlier
-    version of their code) and starts from k-means; further heads start from what the heads before leave unexplained;
+    version of their code) and starts from k-means, several heads from partitions whose means add up and that share little;
+    heads are kept independent by a term, which their loss lacks;
     autoencoders are anchored by their own reconstruction; Adam keeps its state.
 
     Parameters
@@ -57,14 +58,15 @@ class DeePWAK(FeatureMethod):
         How heads become one partition and embedding: by clusters of what they predict together (`"ensemble"`), or by an
         encoder and a partitioner that are trained to serve all heads in place of their own (`"learned"`, as published).
     independence
-        Weight of the mutual information between heads' partitions.
+        Weight of the mutual information (nats) between heads' partitions, in the choice of where they start and in
+        joint training.
     head_dropout
         Share of heads that is left out of a cell's prediction in training, so that each has to stand alone.
     anchor
         Weight of each head's own reconstruction without averages.
     prune
-        Whether clusters are removed, after training, whose loss is not felt by more than a standard error on cells
-        held out; `n_clusters` is then the most there may be.
+        Whether clusters are removed, after training, the one missed least first, as long as the loss on cells held out
+        rises by no more than its standard error; `n_clusters` is then the most there may be.
     network_type
         `"residual"`: encoders start as the identity on the leading components and decoders are linear. `"mlp"`:
         perceptrons, as published; also what `"residual"` means where genes are read.
@@ -95,7 +97,7 @@ class DeePWAK(FeatureMethod):
     n_blocks: Annotated[int, Ge(1)] = 1
     pooling: Literal["sum", "linear"] = "sum"
     consensus: Literal["ensemble", "learned"] = "ensemble"
-    independence: Annotated[float, Ge(0)] = 0.0
+    independence: Annotated[float, Ge(0)] = 0.1
     head_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     anchor: Annotated[float, Ge(0)] = 0.1
     prune: bool = False
@@ -121,6 +123,11 @@ class DeePWAK(FeatureMethod):
         """Whether minibatches carry values of genes, of which halves are made."""
         return self.split != "none"
 
+    @property
+    def denoises(self) -> bool:
+        """Features of genes are predicted."""
+        return True
+
     def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
         """Blocks of heads."""
         net = networks.Affinity(
@@ -135,6 +142,9 @@ class DeePWAK(FeatureMethod):
             residual=self.network_type == "residual" and inputs.principal,
         )
         net.register_buffer("median_total", inputs.median_total.reshape(()).clone())
+        # Of each gene the mean that was seen, and what gives it back to denoised values.
+        net.register_buffer("gene_mean", inputs.mean.new_zeros(n_genes))
+        net.register_buffer("gain", inputs.mean.new_ones(n_genes))
         return net
 
     def prepare(self, cells: Cells, seed: int) -> Cells:
@@ -251,7 +261,7 @@ class DeePWAK(FeatureMethod):
         net.train()
 
     def place(self, net: nn.Module, cells: Cells, seed: int) -> None:
-        """Start partitioners from k-means in averaged features, each head in what those before leave unexplained."""
+        """Start partitioners from k-means in averaged features, together where there are several heads."""
         from ..distributed import from_rank_zero, gathered
 
         net.eval()
@@ -263,25 +273,29 @@ class DeePWAK(FeatureMethod):
             for a, head in enumerate(block):
                 z = _over(cells, lambda batch, b=b, head=head: head.autoencoder.encode(net.read(batch.x, b)))
                 z = (z if whole else gathered(z)).cpu().numpy()
-                # Further partitions lie across the first: only discriminants see past it.
-                head.partitioner.start(z, labels[a], spherical=a == 0)
+                # Several partitions lie across each other: only discriminants see past the others.
+                head.partitioner.start(z, labels[a], spherical=self.n_heads == 1)
                 head.partitioner.load_state_dict(from_rank_zero(head.partitioner.state_dict))
             self.sum_up(net, cells, b)
         net.train()
 
     def starts(self, smooth: np.ndarray, partition: np.ndarray | None, seed: int) -> list[np.ndarray]:
-        """Labels for each head to start from."""
-        found, left = [], smooth - smooth.mean(0)
-        for a in range(self.n_heads):
-            labels = partition if not a else None
-            if labels is None:
-                n = self.n_clusters if self.n_clusters is not None else len(diffusion.means(smooth, partition))
-                labels = clustering.find(left, "kmeans", n, n_init=self.n_init, random_state=seed)
-                labels = _nearest(left, labels.means)
-            found.append(labels)
-            means = diffusion.means(left, labels)
-            left = left - means[_nearest(left, means)]
-        return found
+        """Labels for each head to start from: partitions whose means add up to the cells."""
+        few = np.arange(len(smooth))
+        if len(smooth) >= diffusion.EXACT_BELOW:  # starts matter more than cells
+            few = np.random.default_rng(seed).choice(few, diffusion.EXACT_BELOW - 1, replace=False)
+        labels = diffusion.additive(
+            smooth[few],
+            self.n_clusters if self.n_clusters is not None else int(partition.max()) + 1,
+            self.n_heads,
+            first=None if self.n_clusters is not None else partition[few],
+            independence=self.independence,
+            n_init=self.n_init,
+            random_state=seed,
+        )
+        found = np.full((self.n_heads, len(smooth)), -1)
+        found[:, few] = labels
+        return list(found)
 
     def sum_up(self, net: nn.Module, cells: Cells, b: int) -> None:
         """Averages within the clusters of a block's heads, over all cells as they are."""
@@ -301,35 +315,32 @@ class DeePWAK(FeatureMethod):
             self.remove_surplus(net, cells, held_out)
         if net.consensus is not None:
             self.start_consensus(net, cells, seed)
-        self.take_score(net, cells, held_out)
-        net.train()
+        self.finish(net, cells, held_out)
 
     def settle_consensus(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
         """The same for a consensus that has been learned."""
         net.eval()
         self.sum_up_consensus(net, cells)
-        self.take_score(net, cells, held_out)
-        net.train()
+        self.finish(net, cells, held_out)
 
     def remove_surplus(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
-        """Remove clusters, each time the one missed least, as long as the loss rises by less than a standard error."""
+        """Remove clusters, each time the one missed least, as long as the loss stays within a standard error of the first."""
+        loss = self.errors(net, cells, held_out)[:, 0]
+        most = float(loss.mean() + loss.std() / len(loss) ** 0.5)
         for b, block in enumerate(net.blocks):
             for head in block:
-                best = self.errors(net, cells, held_out)[:, 0]
                 while head.n_clusters() > 1:
-                    rises = [self.without(net, cells, held_out, head, k) - best for k in range(head.n_clusters())]
-                    least = min(range(len(rises)), key=lambda k: float(rises[k].mean()))
-                    error = rises[least].std() / len(best) ** 0.5
-                    if rises[least].mean() > error:
+                    found = [self.without(net, cells, held_out, head, k) for k in range(head.n_clusters())]
+                    if min(found) > most:
                         break
-                    head.keep(_all_but(least, head.n_clusters()))
+                    head.keep(_all_but(found.index(min(found)), head.n_clusters()))
                 self.sum_up(net, cells, b)
 
-    def without(self, net: nn.Module, cells: Cells, held_out: Tensor | None, head: nn.Module, k: int) -> Tensor:
-        """Held-out loss of each cell where a head lacks a cluster."""
+    def without(self, net: nn.Module, cells: Cells, held_out: Tensor | None, head: nn.Module, k: int) -> float:
+        """Held-out loss where a head lacks a cluster."""
         kept = {name: value.clone() for name, value in head.state_dict().items()}
         head.keep(_all_but(k, head.n_clusters()))
-        found = self.errors(net, cells, held_out)[:, 0]
+        found = float(self.errors(net, cells, held_out)[:, 0].mean())
         head.load_state_dict(kept)
         return found
 
@@ -345,7 +356,8 @@ class DeePWAK(FeatureMethod):
         def started() -> dict[str, Tensor]:
             start = diffusion.means(together, cells.partition) if whole else None
             n = len(start) if whole else self.n_clusters
-            found = clustering.find(together, "kmeans", n, start=start, n_init=self.n_init, random_state=seed)
+            with diffusion.fewer_allowed():
+                found = clustering.find(together, "kmeans", n, start=start, n_init=self.n_init, random_state=seed)
             net.consensus.partitioner.start(embedded[found.cells], found.labels, spherical=not net.consensus.learned)
             return net.consensus.partitioner.state_dict()
 
@@ -373,16 +385,34 @@ class DeePWAK(FeatureMethod):
             found.append(torch.stack(of_batch).mean(0))
         return gathered(torch.cat(found))
 
-    def take_score(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
-        """Record the loss on cells held out."""
+    def finish(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
+        """Record the loss on cells held out, and what gives each gene's denoised values their mean."""
+        from ..distributed import total
+
         loss, mean = self.errors(net, cells, held_out).T
         net.score.copy_(loss.new_tensor([float(loss.mean()), float(loss.std()) / len(loss) ** 0.5, float(mean.mean())]))
+        if len(net.gain):
+            sums = sum(net.expression(net.predict(net.encode(batch.x))).sum(0) for batch in cells.chunks())
+            n = total(sums.new_tensor([float(len(cells))]))
+            net.gain.copy_(net.gene_mean * n / total(sums).clamp_min(1e-8))
+        net.train()
 
     # ----------------------------------------------------------------------------------------------------- results
 
     def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:
         """Memberships in the only head's clusters, or in those of the consensus."""
         return net.log_soft_assign(z)
+
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:
+        """Remember the mean of each gene, which denoised expression is to keep."""
+        if inputs.kind != "rep":
+            net.gene_mean.copy_(inputs.mean_expression(raw))
+            net.expression = inputs.expression
+
+    def denoised(self, net: nn.Module, inputs: Inputs, z: Tensor) -> Tensor:
+        """Log of one plus the rates (or the log-normalised values) of the network's prediction; each gene keeps its mean."""
+        values = inputs.expression(net.predict(z)) * net.gain
+        return values.log1p() if inputs.kind == "counts" else values
 
     def tables(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
         """Clusters of each head, the largest first, where there are several heads."""
@@ -422,10 +452,6 @@ def _sums(cells: Cells, partitioner: nn.Module, embed: Callable[[Batch], Tensor]
         found = diffusion.cluster_sums(partitioner(z).exp(), z)
         sums = found if sums is None else sums.plus(found)
     return diffusion.ClusterSums(*map(total, sums))
-
-
-def _nearest(x: np.ndarray, means: np.ndarray) -> np.ndarray:
-    return ((means**2).sum(1) - 2 * x @ means.T).argmin(1)
 
 
 def _all_but(k: int, n: int) -> list[int]:

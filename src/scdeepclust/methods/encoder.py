@@ -41,7 +41,7 @@ class EncoderMethod(RepresentationMethod, abstract=True):
     network_type: Literal["residual", "mlp"] = "residual"
     hidden: tuple[Annotated[int, Ge(1)], ...] = (256, 64)
     n_latent: Annotated[int, Ge(1)] = 20
-    pretrain_steps: Annotated[int, Ge(0)] = 1000
+    pretrain_steps: Annotated[int, Ge(0)] = 500
     lr: Annotated[float, Gt(0)] = 1e-3
 
     def epochs(self, cells: Cells) -> int:

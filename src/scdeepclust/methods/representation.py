@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt
 
 from .. import clustering, diffusion, networks
 from ..schedule import Phase
+from .base import Method
 from .features import FeatureMethod
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepresentationMethod(FeatureMethod, abstract=True):
+class ClusteredMethod(Method, abstract=True):
     """Parameters of every method that clusters a representation after it has been learned.
 
     Parameters
@@ -59,11 +60,6 @@ class RepresentationMethod(FeatureMethod, abstract=True):
         if self.cluster == "hdbscan":
             return f"HDBSCAN, clusters of at least {self.min_cluster_size} cells"
         return "" if self.resolution is None else f"Leiden at resolution {self.resolution:g}"
-
-    @property
-    def needs_counts(self) -> bool:
-        """Whether a likelihood explains counts."""
-        return False
 
     def attach_head(self, net: nn.Module, n_latent: int) -> nn.Module:
         """Give a network the place for its clusters."""
@@ -121,3 +117,13 @@ class RepresentationMethod(FeatureMethod, abstract=True):
     def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:
         """Posterior probabilities of centres and mixtures; votes of the nearest training cells otherwise."""
         return net.head(z)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepresentationMethod(ClusteredMethod, FeatureMethod, abstract=True):
+    """What is clustered is learned from features."""
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether a likelihood explains counts."""
+        return False

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ..data import Batch, Cells, Inputs
 
-MOST_WITHOUT = 0.5  # of the minibatches without a triplet, before there is a warning
-
 
 @dataclass(frozen=True, kw_only=True)
 class Triplet(ContrastMethod):
@@ -93,26 +91,34 @@ class Triplet(ContrastMethod):
         positive = batch.index
         if self.positives != "views":
             positive = views.draw(cells.neighbors[batch.index])
-        weights = self.negative_weights(cells, batch)
+        weights = self.weights(cells, batch)
         if same is not None:
             known = cells.labels[batch.index]
             positive = same.draw(batch.index).where(known >= 0, positive)
             weights = _by_labels(known, weights)
         a, b = (net.project(x) for x in self.views_with(net, cells, batch, positive))
-        loss, share = losses.triplet(a, b, margin=self.margin, weights=weights)
+        loss, share = losses.semi_hard(a, b, margin=self.margin, weights=weights)
         net.n_batches += total(net.n_batches.new_tensor([1, int(share == 0)]))
         return {"triplet": loss}
+
+    def weights(self, cells: Cells, batch: Batch) -> Tensor | None:
+        """How much each cell of a minibatch is a negative of each other; None for all alike."""
+        if self.negatives == "all":
+            return None
+        if self.negatives == "not_neighbors":
+            return losses.not_among(batch.index, cells.neighbors[batch.index])
+        return losses.unlike(batch.target, self.reach)
 
     def report(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
         """Whether labels were used, and how often there was something to learn."""
         n_batches, n_without = net.n_batches.tolist()
-        share = n_without / max(n_batches, 1)
-        if share > MOST_WITHOUT:
+        if n_batches and n_without == n_batches:
             msg = (
-                f"In {share:.0%} of the minibatches no cell had a negative within the margin, so nothing was learned from "
-                "them; raise margin or batch_size, or lower reach."
+                "In no minibatch did a cell have a negative within the margin, so nothing was learned; raise margin or "
+                "batch_size, or lower reach."
             )
             warnings.warn(msg, UserWarning, stacklevel=2)
+        share = n_without / max(n_batches, 1)
         found = {**super().report(net, cells), "batches_without_triplet": share}
         if cells.labels is not None:
             found |= {"used_labels": self.labels_key, "n_labelled": int((cells.labels >= 0).sum())}

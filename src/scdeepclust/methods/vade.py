@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from .. import clustering, losses, networks
 from ..schedule import Phase
@@ -15,7 +15,7 @@ from .autoencoder import AutoencoderMethod
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ..data import Batch, Cells, Inputs
+    from ..data import Batch, Cells, Inputs, Raw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,19 @@ class VaDE(AutoencoderMethod):
     (`anchor`). A squared error counts as a Gaussian whose variance is the error itself. Labels are those at the
     posterior's mean, so the same cell always has the same.
 
+    `init` of :func:`scdeepclust.tl.deepclust` takes a trained `scvi.model.SCVI` of the same genes: the network is then
+    built as that model's (`network_type="batchnorm"`), takes its weights over, and the mixture starts in its latent space,
+    without pretraining. The model must be as scvi-tools makes it by default but for widths, layers, latent dimensions,
+    dropout, likelihood (NB or ZINB), batch and categorical covariates.
+
     Parameters
     ----------
+    network_type
+        `"residual"` and `"mlp"` as elsewhere, with the embedding's variance from a perceptron of its own. `"batchnorm"`: the
+        layers of scvi-tools' SCVI, of one width, which read the logarithm of one plus the counts of genes; `transform`,
+        `gene_scaling`, `n_pcs`, `n_diffusion`, `noise` and `anchor` are then without effect.
+    dropout
+        Share of the hidden units of a `"batchnorm"` encoder that are left out in training.
     start
         What finds the clusters from which the mixture starts: `"kmeans"`, `"gmm"` or `"leiden"`, in features averaged
         over neighbours where `n_diffusion` asks for it.
@@ -57,6 +68,8 @@ class VaDE(AutoencoderMethod):
     """
 
     likelihood: Literal["mse", "nb", "zinb"] = "nb"
+    network_type: Literal["residual", "mlp", "batchnorm"] = "residual"
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
     start: Literal["kmeans", "gmm", "leiden"] = "kmeans"
     weight: Annotated[float, Ge(0)] = 1.0
     anchor: Annotated[float, Ge(0)] = 1.0
@@ -66,23 +79,112 @@ class VaDE(AutoencoderMethod):
     mixture_lr: Annotated[float, Gt(0)] = 2e-3
     decay: Annotated[float, Gt(0), Le(1)] = 0.99
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network_type != "batchnorm":
+            return
+        if not self.needs_counts or not self.hidden or len(set(self.hidden)) > 1 or self.locality:
+            msg = (
+                f"network_type='batchnorm' explains counts by layers of one width, without locality; found likelihood="
+                f"{self.likelihood!r}, hidden={self.hidden}, locality={self.locality}: give for example "
+                "likelihood='nb', hidden=(128,), locality=0."
+            )
+            raise ValueError(msg)
+
+    def inputs(self, kind: str) -> Inputs:
+        """Features as elsewhere; the logarithm of one plus the counts for layers with batch normalisation."""
+        if self.network_type != "batchnorm":
+            return super().inputs(kind)
+        from ..data import Inputs
+
+        return Inputs(kind, "log1p_counts", 0.0, None)
+
     def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
         """A variational autoencoder with a mixture as its prior, and a linear decoder of features beside that of counts."""
-        residual = self.network_type == "residual" and inputs.principal
-        net = networks.VariationalAutoencoder(
-            inputs.n_features,
-            self.hidden,
-            self.n_latent,
-            n_out=n_genes if self.needs_counts else inputs.n_features,
-            n_covariates=n_categories,
-            residual=residual,
-            counts=self.needs_counts,
-            zero_inflated=self.likelihood == "zinb",
-        )
-        if self.needs_counts:
-            net.features = networks.linear(self.n_latent, inputs.n_features, identity=residual)
+        if self.network_type == "batchnorm":
+            net = self._layers(n_genes, n_categories)
+        else:
+            residual = self.network_type == "residual" and inputs.principal
+            net = networks.VariationalAutoencoder(
+                inputs.n_features,
+                self.hidden,
+                self.n_latent,
+                n_out=n_genes if self.needs_counts else inputs.n_features,
+                n_covariates=n_categories,
+                residual=residual,
+                counts=self.needs_counts,
+                zero_inflated=self.likelihood == "zinb",
+            )
+        anchored = self.needs_counts and inputs.principal
+        net.features = networks.linear(self.n_latent, inputs.n_features, identity=True) if anchored else None
         net.mixture = networks.Mixture(self.n_latent)
         return net
+
+    def _layers(self, n_genes: int, n_categories: int) -> nn.Module:
+        return networks.CountAutoencoder(
+            n_genes,
+            self.hidden[0],
+            len(self.hidden),
+            self.n_latent,
+            n_covariates=n_categories,
+            dropout=self.dropout,
+            zero_inflated=self.likelihood == "zinb",
+        )
+
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:
+        """Let a decoder of counts begin at each gene's mean, or a softmax over genes at the cells' depth."""
+        if self.network_type == "batchnorm":
+            net.log_depth.copy_((inputs.median_total * inputs.used_share).log())
+        else:
+            super().initialise(net, inputs, raw)
+
+    def started_from(
+        self, init: Any, *, var_names: list[str], categories: list[list[str]]
+    ) -> tuple[VaDE, dict[str, Tensor]]:
+        """The method in the form of a model that scvi-tools trained, and that model's weights."""
+        module = getattr(init, "module", None)
+        if not all(hasattr(module, part) for part in ("z_encoder", "decoder", "px_r", "gene_likelihood")):
+            msg = f"init must be a trained scvi.model.SCVI, not {type(init).__name__}."
+            raise TypeError(msg)
+        if not init.is_trained:
+            msg = "init is not trained yet; call its train() first."
+            raise ValueError(msg)
+        if module.gene_likelihood not in {"nb", "zinb"} or module.latent_distribution != "normal":
+            msg = (
+                f"init has likelihood {module.gene_likelihood!r} and latent distribution "
+                f"{module.latent_distribution!r}; 'nb' or 'zinb', and 'normal', can be taken over."
+            )
+            raise ValueError(msg)
+        if init.adata.var_names.to_list() != var_names:
+            msg = (
+                f"init was trained on other genes, or in another order ({init.adata.n_vars} there, {len(var_names)} here): "
+                "give the cells with the genes of its training, adata[:, init.adata.var_names], and mask_var=None."
+            )
+            raise ValueError(msg)
+        registry = init.adata_manager.get_state_registry
+        known = [list(map(str, registry("batch").categorical_mapping))]
+        known += [list(map(str, names)) for names in registry("extra_categorical_covs").get("mappings", {}).values()]
+        if [names for names in known if len(names) > 1] != [names for names in categories if len(names) > 1]:
+            msg = (
+                f"init was trained with the categories {known}, here they are {categories}: give batch_key and "
+                "categorical_covariate_keys as in its training."
+            )
+            raise ValueError(msg)
+        form = replace(
+            self,
+            network_type="batchnorm",
+            hidden=(module.n_hidden,) * module.n_layers,
+            n_latent=module.n_latent,
+            likelihood=module.gene_likelihood,
+            pretrain_steps=0,
+        )
+        weights = networks.trained_weights(module)
+        try:
+            form._layers(len(var_names), sum(map(len, categories))).take_over(weights)
+        except RuntimeError as error:
+            msg = f"init has layers that are not scvi-tools' default and cannot be taken over ({error})."
+            raise ValueError(msg) from error
+        return form, weights
 
     def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
         """Pretrain without noise, place the mixture, then train all."""
@@ -102,7 +204,7 @@ class VaDE(AutoencoderMethod):
 
     def learn(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
         """Terms of pretraining: features shape the embedding, from which counts are explained."""
-        if not self.needs_counts:
+        if net.features is None:
             return super().learn(net, cells, batch)
         z = self.encode(net, batch)
         return {
@@ -118,7 +220,7 @@ class VaDE(AutoencoderMethod):
         reconstruction = self.reconstruction(net, batch, z)
         # The likelihood of a Gaussian whose variance is the error, up to a constant.
         terms = {"reconstruction": reconstruction if self.needs_counts else reconstruction.clamp_min(1e-6).log() / 2}
-        if self.needs_counts and self.anchor:
+        if net.features is not None and self.anchor:
             terms["features"] = self.anchor * losses.mse(net.features(mean), batch.target)
         weight = self.weight * net.mixture.warmth(self.warmup_steps) / net.n_out
         terms["divergence"] = weight * losses.mixture_divergence(mean, log_variance, z, tuple(net.mixture))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from .. import diffusion, losses, networks, views
+from .. import diffusion, networks, views
 from .encoder import EncoderMethod
 
 if TYPE_CHECKING:
@@ -181,8 +181,8 @@ class ContrastMethod(ViewMethod, abstract=True):
     Parameters
     ----------
     negatives
-        What counts as unlike a cell: `"all"` other cells, `"not_neighbors"`, or, by weight, those that are far from it
-        (`"graph"`), so that near types are not pushed as far apart as far ones.
+        What counts as unlike a cell: `"all"` other cells, `"not_neighbors"`, or, by degree, those that are far from it in
+        features averaged over neighbours (`"graph"`), so that near types are not pushed as far apart as far ones.
     reach
         Of `negatives="graph"`: the share of cells that count as near.
     """
@@ -193,11 +193,3 @@ class ContrastMethod(ViewMethod, abstract=True):
     def needs_neighbors(self, kind: str) -> bool:
         """Whether anything asks who is near whom."""
         return super().needs_neighbors(kind) or self.negatives != "all"
-
-    def negative_weights(self, cells: Cells, batch: Batch) -> Tensor | None:
-        """How much each cell of a minibatch is a negative of each other; None for all alike."""
-        if self.negatives == "all":
-            return None
-        if self.negatives == "not_neighbors":
-            return losses.not_among(batch.index, cells.neighbors[batch.index])
-        return losses.unlike(batch.target, self.reach)

@@ -8,6 +8,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "_denoise": ["denoise"],
+        "_enrichment": ["enrichment"],
+        "_heads": ["heads"],
         "_history": ["history"],
         "_n_clusters": ["n_clusters"],
         "_gene_pairs": ["gene_pairs"],

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "grid": ["Grid"],
         "halves": ["SCHEMES", "resolve_scheme"],
         "neighbors": ["Search", "choose_neighbors", "local_neighbors"],
+        "partitions": ["partition_losses"],
         "n_clusters": ["Choice", "choose_n_clusters", "choose_partition"],
     },
 )

@@ -10,10 +10,9 @@ import numpy as np
 from scipy import sparse
 
 from .. import diffusion
-from ..data import Inputs
 
 if TYPE_CHECKING:
-    from ..data import Raw
+    from ..data import Inputs, Raw
 
 SCHEMES = ("auto", "count_split", "gene_split")
 N_PCS = 20  # where a method reads genes, its choices are still made in principal components
@@ -116,7 +115,7 @@ def log_normalised(raw: Raw) -> sparse.csr_array:
 
 def features(inputs: Inputs, raw: Raw, seed: int) -> tuple[Inputs, np.ndarray]:
     """Fit an unfitted twin of `inputs`; returns it with the features of these cells."""
-    twin = Inputs(**{**inputs.config, "n_pcs": inputs.n_pcs or N_PCS})
+    twin = inputs.projecting(N_PCS)
     return twin, twin.fit(raw, seed=seed).numpy()
 
 

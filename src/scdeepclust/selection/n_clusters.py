@@ -51,7 +51,7 @@ def choose_n_clusters(
     inputs: Inputs,
     *,
     scheme: str = "auto",
-    min_signal: float = 0.075,
+    min_signal: float = 0.065,
     resolution: float = 1.0,
     n_splits: int = 3,
     curve: bool = True,
@@ -90,13 +90,13 @@ def choose_n_clusters(
         cells = np.sort(rng.choice(cells, MOST_CELLS - 1, replace=False))
     few = raw if len(cells) == len(raw.obs_names) else raw.cells(np.isin(np.arange(len(raw.obs_names)), cells))
     splits = [halve(few, scheme, inputs, rng, seed=seed) for _ in range(n_splits)]
-    if scheme == "count_split":
-        splits = [_alike_in_depth(halves, few) for halves in splits]
     if start is None:
         fine = diffusion.communities(features(inputs, few, seed)[1], resolution=resolution, random_state=seed)
     else:
         fine = np.unique(start[cells], return_inverse=True)[1]
     fine = signals.by_size(fine)
+    if scheme == "count_split":
+        splits = [_alike_in_depth(halves, few, fine) for halves in splits]
     gain, error = _gain([halve(few, "gene_split", inputs, rng, seed=seed) for _ in range(n_splits)], few, seed)
     structured = gain > MIN_ERRORS * error
     path = signals.joins(
@@ -166,12 +166,14 @@ def _spread(labels: np.ndarray, cells: np.ndarray, raw: Raw) -> np.ndarray:
     return found
 
 
-def _alike_in_depth(halves: Halves, raw: Raw) -> Halves:
+def _alike_in_depth(halves: Halves, raw: Raw, labels: np.ndarray | None = None) -> Halves:
     """The same halves with what depth explains of their features taken away: both halves of a cell share its depth.
 
-    Square roots and logarithms of normalised counts still depend on it, the more so the shallower the cells.
+    Square roots and logarithms of normalised counts still depend on it, the more so the shallower the cells. Types differ
+    in depth too, and that is no artefact: where there are `labels`, the slope is that within clusters.
     """
-    return replace(halves, x=_without_depth(halves.x, raw.totals), y=_without_depth(halves.y, raw.totals))
+    x, y = (_without_depth(values, raw.totals, labels) for values in (halves.x, halves.y))
+    return replace(halves, x=x, y=y)
 
 
 def _gain(splits: list[Halves], raw: Raw, seed: int) -> tuple[float, float]:
@@ -196,11 +198,13 @@ def _gain(splits: list[Halves], raw: Raw, seed: int) -> tuple[float, float]:
     return float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
 
 
-def _without_depth(x: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """What a cubic in the rank of a cell's depth leaves of its features."""
+def _without_depth(x: np.ndarray, depth: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """What a cubic in the rank of a cell's depth leaves of its features, its slopes taken within clusters."""
     rank = np.argsort(np.argsort(depth, kind="stable"), kind="stable") / len(depth)
-    design = np.vander(rank, 4).astype(x.dtype)
-    return x - design @ np.linalg.lstsq(design, x, rcond=None)[0]
+    design = np.vander(rank, 4)[:, :3].astype(x.dtype)
+    labels = np.zeros(len(x), dtype=np.int64) if labels is None else labels
+    within, inside = (v - diffusion.means(v, labels)[labels] for v in (design, x))
+    return x - (design - design.mean(0)) @ np.linalg.lstsq(within, inside, rcond=None)[0]
 
 
 def _sums(halves: Halves, labels: np.ndarray, rng: np.random.Generator) -> list[signals.Sums]:

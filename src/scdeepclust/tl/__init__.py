@@ -9,7 +9,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "_deepclust": ["deepclust"],
         "_assign": ["assign"],
+        "_enrichment": ["enrichment"],
         "_lineage": ["lineage"],
         "_n_clusters": ["n_clusters", "recut"],
+        "_partition_loss": ["partition_loss"],
     },
 )

@@ -25,11 +25,13 @@ def deepclust(
     mask_var: str | Sequence[bool] | np.ndarray | None = "auto",
     drop_empty: bool = False,
     key_added: str = "deepclust",
+    denoised_layer: str | None = None,
     random_state: int | np.random.Generator | None = 0,
     device: str | torch.device = "auto",
     batch_size: int | None = None,
     checkpoint: str | os.PathLike | None = None,
     progress: bool = True,
+    init: Any = None,
     copy: bool = False,
     **params: Any,
 ) -> AnnData | None:
@@ -69,6 +71,9 @@ def deepclust(
         errors.
     key_added
         Under which name results are stored.
+    denoised_layer
+        Name of a layer for denoised expression, from methods that predict it (:meth:`scdeepclust.Model.denoise`); genes
+        that were not used, and cells that were left out, are NaN there. None makes none.
     random_state
         Seed. The same seed, version, device and number of threads give the same labels; the global random state is
         not touched.
@@ -80,6 +85,8 @@ def deepclust(
         File written after every epoch, from which the same call goes on when it was interrupted.
     progress
         Whether to show a progress bar on standard error.
+    init
+        A trained model to start from, where the method can: a `scvi.model.SCVI` of the same genes for `method="vade"`.
     copy
         Whether to return a changed copy instead of changing `adata`.
     **params
@@ -97,6 +104,8 @@ def deepclust(
         The same before the clustering stage, which pulls clusters apart: better for lineages and pseudotime.
     `adata.obsm[key_added + "_proba"]` : :class:`pandas.DataFrame`
         Memberships, cells x clusters, rows sum to one.
+    `adata.layers[denoised_layer]` : :class:`numpy.ndarray` (float32)
+        Denoised, log-normalised expression, where it is asked for.
     `adata.uns[key_added]` : :class:`dict`
         Parameters, history of the training, how the number of clusters was chosen, sizes, lineage preservation before
         and after the clustering stage (see :func:`scdeepclust.metrics.lineage_preservation`; a loss of more than 0.1 is
@@ -123,6 +132,8 @@ def deepclust(
     from ..model import Model
 
     results.check_key(key_added)
+    if denoised_layer is not None:
+        results.check_key(denoised_layer, argument="denoised_layer")
     if n_clusters is not None:
         params["n_clusters"] = n_clusters
     model = Model(
@@ -136,9 +147,18 @@ def deepclust(
         drop_empty=drop_empty,
         random_state=random_state,
         device=device,
+        init=init,
         **params,
     )
+    if denoised_layer is not None:
+        model.check_denoises()
+        if not adata.var_names.is_unique:
+            msg = "denoised_layer needs genes with names of their own; call adata.var_names_make_unique() first."
+            raise ValueError(msg)
     model.train(batch_size=batch_size, checkpoint=checkpoint, progress=progress)
+    denoised = None if denoised_layer is None else model.denoise()
     adata = adata.copy() if copy else adata
     results.write(adata, key_added, **results.of(model))
+    if denoised is not None:
+        results.write_layer(adata, denoised_layer, denoised, model.kept)
     return adata if copy else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def n_clusters(
     adata: AnnData,
     *,
-    min_signal: float = 0.075,
+    min_signal: float = 0.065,
     resolution: float = 1.0,
     partitions: Sequence[str] | None = None,
     scheme: Literal["auto", "count_split", "gene_split"] = "auto",

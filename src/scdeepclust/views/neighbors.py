@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from ..diffusion import neighbors
 
@@ -30,22 +31,22 @@ def mutual(x: np.ndarray, y: np.ndarray, n_neighbors: int, *, random_state: int 
 
     Returns
     -------
-    Cells x `n_neighbors`: partners, nearest first and repeated to fill the row; a cell without any is its own.
+    Cells x the most partners of a cell (at most twice `n_neighbors`): partners, repeated to fill the row; a cell without
+    any is its own.
     """
-    near_x, _ = neighbors(x, n_neighbors, random_state=random_state)
-    near_y = near_x if y is x else neighbors(y, n_neighbors, random_state=random_state)[0]
-    n, k = near_x.shape
-    own = np.arange(n)[:, None]
-    pairs_x, pairs_y = own * n + near_x, own * n + near_y
-    found = np.isin(near_x * n + own, pairs_y)  # i finds j in x, and j finds i in y
-    if y is not x:
-        near_x = np.concatenate([near_x, near_y], axis=1)
-        found = np.concatenate([found, np.isin(near_y * n + own, pairs_x)], axis=1)
-    first = np.argsort(~found, axis=1, kind="stable")
-    count = found.sum(1, keepdims=True)
-    column = np.arange(k) % np.maximum(np.minimum(count, k), 1)
-    partners = np.take_along_axis(np.take_along_axis(near_x, first, 1), column, 1)
-    return np.where(count > 0, partners, own)
+    found = [_graph(neighbors(z, n_neighbors, random_state=random_state)[0]) for z in ((x,) if y is x else (x, y))]
+    pairs = sparse.csr_array(found[0].multiply(found[-1].T))
+    pairs = sparse.csr_array(pairs.maximum(pairs.T))
+    count = np.diff(pairs.indptr)
+    column = np.arange(max(count.max(), 1)) % np.maximum(count, 1)[:, None]
+    partners = np.append(pairs.indices, 0)[np.minimum(pairs.indptr[:-1, None] + column, pairs.nnz)]
+    return np.where(count[:, None] > 0, partners, np.arange(len(x))[:, None])
+
+
+def _graph(indices: np.ndarray) -> sparse.csr_array:
+    """Cells x cells, one where the second is among the nearest of the first."""
+    n, k = indices.shape
+    return sparse.csr_array((np.ones(n * k, dtype=bool), indices.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
 
 
 def draw(partners: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .reconstruction import Counts
 
 TURNED = 64  # leading axes that are turned at random before they are split; more would cost more than they matter
+MOST_BITS = 62  # that a signed integer of 64 holds, and their number
 
 
 class Halves(NamedTuple):
@@ -37,9 +38,28 @@ def squared_error(target: Tensor, weight: Tensor | None = None) -> Callable[[Ten
     return error
 
 
-def _half(counts: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Of each count the part that coin tosses leave."""
-    return torch.binomial(counts, torch.full_like(counts, 0.5), generator=generator)
+def coin_tosses(n: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Heads among so many tosses of a coin: of random bits, as many as asked for are counted.
+
+    Several times faster than :func:`torch.binomial`, which serves above 62.
+
+    Parameters
+    ----------
+    n
+        How many, whole numbers of any dtype.
+    generator
+        None takes torch's own.
+    """
+    bits = torch.empty_like(n, dtype=torch.int64).random_(generator=generator)
+    bits &= (1 << n.clamp(max=MOST_BITS).long()) - 1
+    bits = bits - ((bits >> 1) & 0x5555555555555555)  # ones in each two bits, then in each four, in each eight
+    bits = (bits & 0x3333333333333333) + ((bits >> 2) & 0x3333333333333333)
+    bits = (bits + (bits >> 4)) & 0x0F0F0F0F0F0F0F0F
+    found = ((bits * 0x0101010101010101) >> 56).to(n.dtype)
+    many = (n > MOST_BITS).nonzero()[:, 0]
+    tosses = n[many].float()
+    found[many] = torch.binomial(tosses, torch.full_like(tosses, 0.5), generator=generator).to(n.dtype)
+    return found
 
 
 def of_molecules(
@@ -68,7 +88,7 @@ def of_molecules(
     """
     used = size.new_zeros(len(size)).index_add_(0, rows.row, rows.value)
     rest = (size[:, 0] * median_total - used).round().clamp_min(0)
-    first, rest_first = _half(rows.value, generator), _half(rest, generator)
+    first, rest_first = coin_tosses(rows.value, generator), coin_tosses(rest, generator)
     views = []
     for value, others in ((first, rest_first), (rows.value - first, rest - rest_first)):
         total = others.index_add(0, rows.row, value).clamp_min(1)

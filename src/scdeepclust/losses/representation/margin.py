@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def triplet(anchor: Tensor, positive: Tensor, *, margin: float, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def semi_hard(
+    anchor: Tensor, positive: Tensor, *, margin: float, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     r"""Mean over semi-hard triplets of :math:`\lVert a_i - p_i \rVert^2 - \lVert a_i - p_j \rVert^2 + m`.
 
     A negative j is semi-hard where it is farther than the positive, but within the margin. Nearer ones are left out:
@@ -31,7 +33,7 @@ def triplet(anchor: Tensor, positive: Tensor, *, margin: float, weights: Tensor 
 
     Returns
     -------
-    A scalar, zero where there is no such triplet; and the share of cells that are anchor of one.
+    A scalar, zero where there is no such three; and the share of cells that are anchor of one.
     """
     a, p = F.normalize(anchor, dim=1), F.normalize(positive, dim=1)
     distance = 2 - 2 * a @ p.T

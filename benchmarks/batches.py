@@ -1,0 +1,167 @@
+"""Batches: do clusters follow cell types or batches, with and without correction; ours, scVI and Harmony.
+
+    python benchmarks/batches.py                  five seeds, as in docs/benchmarks.md
+    python benchmarks/batches.py --seeds 1        one
+    python benchmarks/batches.py --methods idec_batch vade_batch --datasets cellbench_cell_lines
+
+Cell lines in five batches of two technologies (labels by genotype, so independent of the expression), and PBMC of two donors
+with and without interferon. Rows already in the CSV are kept. All methods see the same genes. Labels are used for scoring
+alone; the number of clusters is given, but for rows that end in `_leiden` (resolution 1) and in `_auto` (chosen by the
+data). One thread, CPU seconds. `harmony_*` needs harmonypy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from clustering import _markdown, load, scanpy_pcs
+
+HERE = Path(__file__).parent
+CSV = HERE / "results" / "batches.csv"
+SETS = ["cellbench_cell_lines", "kang18_pbmc_ifnb"]
+OURS = {
+    "idec": ("idec", {}),
+    "idec_batch": ("idec", {"batch_key": "batch"}),
+    "idec_batch_auto": ("idec", {"batch_key": "batch", "n_clusters": None}),
+    "idec_zinb_batch": ("idec", {"batch_key": "batch", "likelihood": "zinb"}),
+    "vade": ("vade", {}),
+    "vade_batch": ("vade", {"batch_key": "batch"}),
+    "vade_batch_auto": ("vade", {"batch_key": "batch", "n_clusters": None}),
+    "features_batch_kmeans": ("none", {"batch_key": "batch"}),
+    "features_batch_leiden": ("none", {"batch_key": "batch", "n_clusters": None, "cluster": "leiden", "resolution": 1.0}),
+    "scvi_batch_kmeans": ("scvi", {"batch_key": "batch"}),
+    "scvi_batch_leiden": ("scvi", {"batch_key": "batch", "n_clusters": None, "cluster": "leiden", "resolution": 1.0}),
+}  # fmt: skip
+PEERS = ["pca_kmeans", "pca_leiden", "harmony_kmeans", "harmony_leiden"]
+N_NEIGHBORS = 15
+
+
+def by_peer(method, adata, n_clusters, seed):
+    """Clusters and embedding by scanpy's usual PCs, corrected by harmonypy or not."""
+    import numpy as np
+    from sklearn.cluster import KMeans
+
+    from scdeepclust import diffusion
+
+    z = np.asarray(scanpy_pcs(adata, {}))
+    representation, kind = method.split("_")
+    if representation == "harmony":
+        import harmonypy
+
+        z = np.asarray(
+            harmonypy.run_harmony(z.astype(float), adata.obs, "batch", verbose=False, random_state=seed).Z_corr
+        )
+        z = z if len(z) == adata.n_obs else z.T  # its orientation differs between versions
+    if kind == "kmeans":
+        return KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(z), z
+    return diffusion.communities(z, resolution=1.0, n_neighbors=N_NEIGHBORS, random_state=seed), z
+
+
+def by_ours(method, adata, n_clusters, seed):
+    import scdeepclust as sdc
+
+    name, options = OURS[method]
+    model = sdc.Model(adata, name, random_state=seed, **{"n_clusters": n_clusters} | options)
+    model.train(progress=False)
+    return model.predict(), model.get_latent_representation()
+
+
+def shares(z, batch, types):
+    """Share of neighbours of the same batch, and what it were if batches were mixed: everywhere, or within types."""
+    import pandas as pd
+    from sklearn.neighbors import NearestNeighbors
+
+    near = NearestNeighbors(n_neighbors=N_NEIGHBORS + 1).fit(z).kneighbors(z, return_distance=False)[:, 1:]
+    table = pd.crosstab(types, batch).to_numpy()
+    within = ((table / table.sum(1, keepdims=True)) ** 2).sum(1) @ table.sum(1) / table.sum()
+    everywhere = ((table.sum(0) / table.sum()) ** 2).sum()
+    return {"same_batch": (batch[near] == batch[:, None]).mean(), "if_mixed": everywhere, "if_mixed_in_types": within}
+
+
+def work(method, name, seeds):
+    """In a process of its own: one method on one set, one JSON line a seed."""
+    import torch
+    from sklearn.metrics import normalized_mutual_info_score
+
+    import scdeepclust as sdc
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    adata, _ = load(name)
+    types, batch = (adata.obs[key].astype(str).to_numpy() for key in ("cell_type", "batch"))
+    n_clusters = len(set(types))
+    for seed in seeds:
+        start = time.process_time()
+        find = by_ours if method in OURS else by_peer
+        found, z = find(method, adata.copy(), n_clusters, seed)
+        row = {"method": method, "dataset": name, "seed": seed, **sdc.metrics.scores(types, found)}
+        row |= {"NMI_batch": normalized_mutual_info_score(batch, found), "n_clusters": len(set(found))}
+        row |= shares(z, batch, types) | {"seconds": time.process_time() - start}
+        print(json.dumps(row, default=float), flush=True)
+
+
+def tables(path=CSV):
+    """Markdown, a table a set: means over seeds."""
+    import pandas as pd
+
+    rows = pd.read_csv(path).drop_duplicates(["method", "dataset", "seed"], keep="last")
+    columns = ["ARI", "NMI", "NMI_batch", "same_batch", "n_clusters", "seconds"]
+    parts = []
+    for name, part in rows.groupby("dataset"):
+        mean = part.groupby("method")[columns].mean().sort_values("ARI", ascending=False)
+        mean["ARI"] = (
+            mean["ARI"].map("{:.3f}".format)
+            + " ± "
+            + part.groupby("method")["ARI"].std().fillna(0).map("{:.3f}".format)
+        )
+        mean = mean.round({"NMI": 3, "NMI_batch": 3, "same_batch": 3, "n_clusters": 1, "seconds": 1})
+        first = part.iloc[0]
+        parts.append(
+            f"{name}: same-batch share if mixed {first['if_mixed']:.2f}, if mixed within types "
+            f"{first['if_mixed_in_types']:.2f}; {part['seed'].nunique()} seeds.\n\n{_markdown(mean)}"
+        )
+    return "\n\n".join(parts)
+
+
+def main():
+    import pandas as pd
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", default=[*OURS, *PEERS], choices=[*OURS, *PEERS])
+    parser.add_argument("--datasets", nargs="+", default=SETS, choices=SETS)
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    done = set()
+    if CSV.exists():
+        done = set(pd.read_csv(CSV)[["method", "dataset", "seed"]].itertuples(index=False, name=None))
+    CSV.parent.mkdir(exist_ok=True)
+    for name in options.datasets:
+        for method in options.methods:
+            seeds = [seed for seed in range(options.seeds) if (method, name, seed) not in done]
+            if not seeds:
+                continue
+            code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import batches; batches.work({method!r}, {name!r}, {seeds!r})"
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+            run = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+            )
+            rows = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+            if run.returncode:
+                print(run.stderr[-1500:], file=sys.stderr)
+            if rows:
+                pd.DataFrame(rows).round(4).to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
+                print(f"{method:26s}{name:22s}ARI {sum(row['ARI'] for row in rows) / len(rows):.3f}", flush=True)
+    text = tables()
+    CSV.with_suffix(".md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

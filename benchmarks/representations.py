@@ -1,0 +1,175 @@
+"""Representations x data sets x seeds, each with the clusters found on it: agreement, neighbourhoods, lineages, seconds.
+
+    python benchmarks/representations.py                        everything
+    python benchmarks/representations.py --datasets paul15 --seeds 1 --embeddings "graph" "all cells"
+
+The number of clusters is given (as many as labels), or chosen by the data in the rows of `given` = False. `lineage` is
+`scdeepclust.metrics.lineage_preservation` against the principal components that `scdeepclust.pp.neighbors` chooses, `purity` the
+share of a cell's neighbours that have its label, `rank` the effective rank. Seconds are CPU seconds of one thread. Labels score and
+do nothing else. Rows already in the CSV are kept, so an interrupted run goes on; delete the file to start afresh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from clustering import MEASURED, SETS, _markdown, load
+
+HERE = Path(__file__).parent
+CSV = HERE / "results" / "representations.csv"
+QUICK = ["pbmc4k_10x", "worm_neuron", "paul15"]
+SIMCLR = {"similarity": "cosine", "temperature": 0.5, "projection": (64, 32)}
+EMBEDDINGS = {
+    "PCA": ("none", {}),
+    "PCA, mixture": ("none", {"cluster": "gmm"}),
+    "PCA, Leiden": ("none", {"cluster": "leiden"}),
+    "PCA, Ward": ("none", {"cluster": "agglomerative"}),
+    "idec": ("idec", {}),
+    "vade": ("vade", {}),
+    "graph": ("contrastive", {}),
+    "graph, Leiden": ("contrastive", {"cluster": "leiden"}),
+    "graph, clusters": ("contrastive", {"cluster_weight": 1.0}),
+    "not neighbours": ("contrastive", {"negatives": "not_neighbors"}),
+    "all cells": ("contrastive", {"negatives": "all"}),
+    "all cells, decoupled": ("contrastive", {"negatives": "all", "decoupled": True}),
+    "all cells, masking": ("contrastive", {"negatives": "all", "views": ("mask",)}),
+    "SimCLR": ("contrastive", {"negatives": "all", **SIMCLR}),
+    "SimCLR, graph": ("contrastive", SIMCLR),
+    "triplet": ("triplet", {}),
+    "mae": ("mae", {}),
+    "scmae": ("mae", {"form": "scmae"}),
+    "dino": ("dino", {}),
+    "dino, k-means": ("dino", {"cluster": "kmeans"}),
+}
+FEATURES = ("thin", "mask")  # views of genes, which measured values do not have
+
+
+def reference(adata, source):
+    """The space, chosen without labels or clusters, that embeddings are compared with."""
+    import scdeepclust as sdc
+
+    if source:
+        return adata.obsm[source["use_rep"]]
+    sdc.pp.neighbors(adata, mask_var="highly_variable", progress=False)
+    return adata.obsm["X_n2s"]
+
+
+def work(name, jobs):
+    """In a process of its own: all jobs of one set, one JSON line each."""
+    import torch
+
+    import scdeepclust as sdc
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    adata, source = load(name)
+    truth = adata.obs["cell_type"].astype(str).to_numpy()
+    space = reference(adata, source)
+    few = adata[:300].copy()
+    few = few[:, few.X.sum(0) > 0].copy() if not source else few
+    for method in {EMBEDDINGS[embedding][0] for embedding, _, _ in jobs}:  # no row pays for compilation
+        steps = {} if method == "none" else {"pretrain_steps": 5}
+        sdc.Model(few, method, n_clusters=3, **source, **steps).train(progress=False)
+    for embedding, seed, given in jobs:
+        method, params = EMBEDDINGS[embedding]
+        n_clusters = len(set(truth)) if given else None
+        start = time.process_time()
+        model = sdc.Model(adata, method, n_clusters=n_clusters, random_state=seed, **source, **params)
+        model.train(progress=False)
+        seconds = time.process_time() - start
+        z, found = model.get_latent_representation(), model.predict()
+        row = {"embedding": embedding, "dataset": name, "seed": seed, "given": given}
+        row |= {"ARI": sdc.metrics.ari(truth, found), "NMI": sdc.metrics.nmi(truth, found)}
+        row |= {"purity": sdc.metrics.knn_purity(z, truth), "n_clusters": model.n_clusters}
+        row |= {"lineage": sdc.metrics.lineage_preservation(z, space)["score"]}
+        row |= {"rank": sdc.metrics.effective_rank(z), "seconds": seconds}
+        print(json.dumps(row), flush=True)
+
+
+def run(name, jobs):
+    """All jobs of one set in a process, each row appended to the CSV as it comes."""
+    import pandas as pd
+
+    code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import representations as r; r.work({name!r}, {jobs!r})"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as job:
+        for line in job.stdout:
+            if line.startswith("{"):
+                row = pd.DataFrame([json.loads(line)]).round(4)
+                row.to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
+                print(line.strip(), flush=True)
+
+
+def tables():
+    """Markdown: ARI of each embedding on each set with the number given, then all scores, averaged over the shared sets."""
+    import pandas as pd
+
+    rows = pd.read_csv(CSV).drop_duplicates(["embedding", "dataset", "seed", "given"], keep="last")
+    texts = []
+    for given in (True, False):
+        some = rows[rows["given"] == given]
+        if some.empty:
+            continue
+        order = [name for name in EMBEDDINGS if name in set(some["embedding"])]
+        ari = some.pivot_table(index="embedding", columns="dataset", values="ARI").reindex(order)
+        spread = some.pivot_table(index="embedding", columns="dataset", values="ARI", aggfunc="std").reindex_like(ari)
+        text = ari.map("{:.3f}".format) + " ± " + spread.fillna(0).map("{:.3f}".format)
+        text = text.where(ari.notna(), "")
+        text.insert(0, "**mean**", ari.mean(axis=1, skipna=False).map("{:.3f}".format).replace("nan", ""))
+        scores = ["ARI", "NMI", "purity", "lineage", "rank", "n_clusters", "seconds"]
+        complete = ari.index[ari.notna().all(axis=1)]
+        by_set = some.groupby(["embedding", "dataset"])[scores].mean().groupby("embedding").mean()
+        texts += [f"Number of clusters {'given' if given else 'chosen'}:", _markdown(text)]
+        texts.append(_markdown(by_set.loc[complete].round({"seconds": 1, "rank": 1, "n_clusters": 1}).round(3)))
+    return "\n\n".join(texts)
+
+
+def main():
+    import pandas as pd
+
+    import scdeepclust as sdc
+
+    known = [name for name, (method, _) in EMBEDDINGS.items() if method in sdc.methods.registry()]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--embeddings", nargs="+", default=known, choices=known)
+    parser.add_argument("--datasets", nargs="+", default=None, choices=SETS)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--chosen", action="store_true", help="let the data choose the number of clusters, too")
+    parser.add_argument("--workers", type=int, default=max(1, os.cpu_count() or 1))
+    parser.add_argument("--quick", action="store_true", help="three sets")
+    options = parser.parse_args()
+    done = set()
+    if CSV.exists():
+        columns = ["dataset", "embedding", "seed", "given"]
+        done = set(pd.read_csv(CSV)[columns].itertuples(index=False, name=None))
+    CSV.parent.mkdir(exist_ok=True)
+    work_of = {}
+    for name in options.datasets or (QUICK if options.quick else SETS):
+        counts = name not in MEASURED
+        jobs = [
+            (embedding, seed, given)
+            for seed in range(options.seeds)
+            for given in ((True, False) if options.chosen else (True,))
+            for embedding in options.embeddings
+            if (name, embedding, seed, given) not in done
+            and (counts or not set(FEATURES) & set(EMBEDDINGS[embedding][1].get("views", ())))
+        ]
+        if jobs:
+            work_of[name] = jobs
+    with ThreadPoolExecutor(options.workers) as pool:
+        list(pool.map(run, work_of, work_of.values()))
+    text = tables()
+    CSV.with_suffix(".md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

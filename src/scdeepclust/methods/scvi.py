@@ -1,0 +1,222 @@
+"""scVI = variational autoencoder of counts, by scvi-tools x its likelihood x none x train, then clusters of its latent."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import warnings
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+
+import numpy as np
+from annotated_types import Ge, Gt, Lt
+
+from .. import networks
+from ..schedule import Phase
+from .representation import ClusteredMethod
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+    from ..data import Cells, Inputs, Raw
+
+LOGGERS = ("scvi", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SCVI(ClusteredMethod):
+    """scVI by scvi-tools, then clusters of its latent space.
+
+    Take it where batches or donors differ a lot and a likelihood of counts is wanted, with the defaults that the field knows;
+    the slowest method here on a CPU. It reads counts of the genes used, undivided; the first covariate (`batch_key`) is
+    its batch. Training is scvi-tools' own, through its public interface, on all cells; the trained encoder is kept as a part
+    of our network, so that new cells are embedded, and the model saved, without scvi-tools' files. A `checkpoint` holds
+    the run once it is trained, not in between.
+
+    Lopez, Regier, Cole, Jordan, Yosef, Nature Methods 15:1053-1058, 2018, doi 10.1038/s41592-018-0229-2; scvi-tools:
+    Gayoso et al., Nature Biotechnology 40:163-166, 2022, doi 10.1038/s41587-021-01206-w.
+
+    Parameters
+    ----------
+    likelihood
+        Of counts: negative binomial (`"nb"`), or with extra zeros (`"zinb"`, scvi-tools' default).
+    n_latent
+        Dimensions of the latent space.
+    n_hidden
+        Width of the hidden layers.
+    n_layers
+        Hidden layers of encoder and decoder.
+    dropout
+        Share of the encoder's hidden units that are left out in training.
+    max_epochs
+        Passes over the cells. None leaves it to scvi-tools: 400, and fewer from 20,000 cells on.
+    lr
+        Learning rate.
+    """
+
+    likelihood: Literal["nb", "zinb"] = "zinb"
+    n_latent: Annotated[int, Ge(1)] = 10
+    n_hidden: Annotated[int, Ge(1)] = 128
+    n_layers: Annotated[int, Ge(1)] = 1
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
+    max_epochs: Annotated[int, Ge(0)] | None = None
+    lr: Annotated[float, Gt(0)] = 1e-3
+
+    @property
+    def needs_counts(self) -> bool:
+        """Always."""
+        return True
+
+    def inputs(self, kind: str) -> Inputs:
+        """Log of one plus the counts."""
+        from ..data import Inputs
+
+        return Inputs(kind, "log1p_counts", 0.0, None)
+
+    def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
+        """scvi-tools' layers, and the place for clusters."""
+        net = networks.CountAutoencoder(
+            n_genes,
+            self.n_hidden,
+            self.n_layers,
+            self.n_latent,
+            n_covariates=n_categories,
+            dropout=self.dropout,
+            zero_inflated=self.likelihood == "zinb",
+        )
+        return self.attach_head(net, self.n_latent)
+
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:
+        """The depth that a size factor of one stands for."""
+        net.log_depth.copy_((inputs.median_total * inputs.used_share).log())
+
+    def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
+        """Let scvi-tools train, then find clusters."""
+        train = Phase(
+            "train", epochs=0, loss=lambda _: {}, run=lambda progress: self.train(net, cells, seed, progress=progress)
+        )
+        return (
+            [train, self.find_clusters(net, cells, seed)]
+            if self.max_epochs != 0
+            else [self.find_clusters(net, cells, seed)]
+        )
+
+    def train(self, net: nn.Module, cells: Cells, seed: int, *, progress: bool) -> list[dict[str, float]]:
+        """Train scvi-tools' model on the cells and take its weights over; returns its losses, epoch by epoch."""
+        from ..distributed import n_processes
+
+        if n_processes() > 1:
+            msg = "method='scvi' leaves training to scvi-tools, in a single process; run it without torchrun."
+            raise ValueError(msg)
+        with _quiet(sys.stderr if progress else io.StringIO()), _seeded(seed, cells):
+            import scvi
+
+            adata, keys = _anndata(cells)
+            scvi.model.SCVI.setup_anndata(
+                adata, batch_key=keys[0] if keys else None, categorical_covariate_keys=keys[1:] or None
+            )
+            model = scvi.model.SCVI(
+                adata,
+                n_hidden=self.n_hidden,
+                n_latent=self.n_latent,
+                n_layers=self.n_layers,
+                dropout_rate=self.dropout,
+                gene_likelihood=self.likelihood,
+            )
+            cuda = cells.device.type == "cuda"
+            self._fit(
+                model,
+                max_epochs=self.max_epochs,
+                accelerator="gpu" if cuda else "cpu",
+                devices=[cells.device.index or 0] if cuda else 1,
+                train_size=1.0,
+                shuffle_set_split=False,  # with nothing held out it would but draw from a generator of its own
+                batch_size=_batch_size(len(cells), cells.n_batches()),
+                plan_kwargs={"lr": self.lr},
+                enable_progress_bar=progress,
+            )
+            history = {name: np.asarray(table, dtype=float).ravel() for name, table in model.history.items()}
+        net.take_over(networks.trained_weights(model.module))
+        n_epochs = len(history["elbo_train"])
+        kept = {name: values for name, values in history.items() if len(values) == n_epochs and name.endswith("_train")}
+        return [{name: float(values[epoch]) for name, values in kept.items()} for epoch in range(n_epochs)]
+
+    @staticmethod
+    def _fit(model: Any, **options: Any) -> None:
+        try:
+            model.train(**options)
+        except ValueError as error:  # torch's distributions refuse NaN in the middle of a step
+            if "invalid values" not in str(error):
+                raise
+            msg = "parameters of its distributions are not finite"
+            raise FloatingPointError(msg) from error
+
+
+def _batch_size(n_cells: int, n_batches: int) -> int:
+    """Cells in a minibatch, such that no last one holds a single cell, which batch normalisation cannot take."""
+    size = -(-n_cells // n_batches)
+    while n_cells % size == 1:
+        size += 1
+    return size
+
+
+def _anndata(cells: Cells) -> tuple[Any, list[str]]:
+    """The cells as scvi-tools takes them."""
+    import pandas as pd
+    from anndata import AnnData
+    from scipy import sparse
+
+    rows, genes, values, n = [], [], [], 0
+    for batch in cells.chunks():
+        rows.append(batch.counts.row.cpu().numpy() + n)
+        genes.append(batch.counts.gene.cpu().numpy())
+        values.append(batch.counts.value.cpu().numpy())
+        n += len(batch.index)
+    where = np.concatenate(rows), np.concatenate(genes)
+    x = sparse.csr_matrix((np.concatenate(values), where), (n, batch.counts.shape[1]))
+    codes, sizes = (np.zeros((n, 0), int), ()) if cells.covariates is None else cells.covariates
+    # By their codes, so that its categories have our order.
+    obs = {
+        f"covariate{i}": pd.Categorical.from_codes(np.asarray(codes[:, i].cpu()), range(size))
+        for i, size in enumerate(sizes)
+    }
+    return AnnData(x, obs=pd.DataFrame(obs, index=[str(i) for i in range(n)])), list(obs)
+
+
+@contextmanager
+def _quiet(output: TextIO) -> Iterator[None]:
+    """What is printed goes to `output`, and no advice on devices and data loaders is logged."""
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    try:
+        with warnings.catch_warnings(), redirect_stdout(output):
+            warnings.simplefilter("ignore")
+            import scvi  # noqa: F401 sets the level of its logger
+
+            for name in levels:
+                logging.getLogger(name).setLevel(logging.ERROR)
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _seeded(seed: int, cells: Cells) -> Iterator[None]:
+    """Global generators that start from `seed` and are given back as they were."""
+    import torch
+
+    state = np.random.get_state()  # noqa: NPY002 scvi-tools draws from the global state
+    with torch.random.fork_rng(devices=[cells.device] if cells.device.type == "cuda" else []):
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed devices that are not ours
+        if cells.device.type == "cuda":
+            with torch.cuda.device(cells.device):
+                torch.cuda.manual_seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002

@@ -1,0 +1,99 @@
+"""The layers of scvi-tools' variational autoencoder of counts, behind the verbs of our networks."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from .autoencoder import Decoded
+
+
+class CountAutoencoder(nn.Module):
+    """Encoder and decoder of scvi-tools (`scvi.nn`): batch normalisation, dropout, a softmax over genes.
+
+    It reads the logarithm of one plus the counts, and weights of a model that scvi-tools trained can be taken over.
+
+    Parameters
+    ----------
+    n_genes
+        Genes in and out.
+    n_hidden
+        Width of the hidden layers.
+    n_layers
+        Their number, in the encoder and in the decoder.
+    n_latent
+        Dimensions of the embedding.
+    n_covariates
+        Columns of the one-hot covariates given to each layer of the decoder.
+    dropout
+        Share of the encoder's hidden units that are left out in training.
+    zero_inflated
+        Whether the decoder also gives the logits of zero inflation.
+    """
+
+    log_depth: Tensor  # log of the counts, in the genes used, of a cell of size factor one
+
+    def __init__(
+        self,
+        n_genes: int,
+        n_hidden: int,
+        n_layers: int,
+        n_latent: int,
+        *,
+        n_covariates: int = 0,
+        dropout: float = 0.1,
+        zero_inflated: bool = False,
+    ) -> None:
+        super().__init__()
+        with warnings.catch_warnings():  # on import, its dependencies warn of each other
+            warnings.simplefilter("ignore")
+            from scvi.nn import DecoderSCVI, Encoder
+        self.n_out, self.zero_inflated = n_genes, zero_inflated
+        # scvi-tools gives a covariate of one category no column.
+        self.n_covariates = n_covariates if n_covariates > 1 else 0
+        layers = {"n_layers": n_layers, "n_hidden": n_hidden, "use_layer_norm": False, "use_batch_norm": True}
+        self.encoder = Encoder(n_genes, n_latent, dropout_rate=dropout, **layers)
+        self.decoder = DecoderSCVI(n_latent, n_genes, n_cat_list=[self.n_covariates], **layers)
+        self.log_dispersion = nn.Parameter(torch.zeros(n_genes))
+        self.register_buffer("log_depth", torch.zeros(()))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Embed features (cells x genes) into cells x `n_latent`."""
+        return self.encoder.mean_encoder(self.encoder.encoder(x))
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance, each cells x `n_latent`."""
+        hidden = self.encoder.encoder(x)
+        variance = self.encoder.var_activation(self.encoder.var_encoder(hidden)) + self.encoder.var_eps
+        return self.encoder.mean_encoder(hidden), variance.log()
+
+    def decode(self, z: Tensor, covariates: Tensor | None = None) -> Decoded:
+        """Explain an embedding (cells x `n_latent`), given the cells' covariates."""
+        hidden = self.decoder.px_decoder(z, covariates if self.n_covariates else z[:, :0])
+        log_share = self.decoder.px_scale_decoder[0](hidden).log_softmax(1)
+        zero_logits = self.decoder.px_dropout_decoder(hidden) if self.zero_inflated else None
+        return Decoded(log_share + self.log_depth, zero_logits)
+
+    def take_over(self, weights: dict[str, Tensor]) -> None:
+        """Load what :func:`trained_weights` gave.
+
+        Raises
+        ------
+        RuntimeError
+            The layers differ.
+        """
+        own = self.state_dict()
+        needed = {name for name in own if name.startswith(("encoder.", "decoder.", "log_dispersion"))}
+        if needed != weights.keys():
+            msg = f"they have no, or other, {', '.join(sorted(needed ^ weights.keys())[:3])}"
+            raise RuntimeError(msg)
+        self.load_state_dict(own | weights)
+
+
+def trained_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Weights of a module of scvi-tools, by the names that they have in :class:`CountAutoencoder`."""
+    parts = {"encoder": module.z_encoder, "decoder": module.decoder}
+    found = {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}
+    return {k: v.detach().cpu().clone() for k, v in (found | {"log_dispersion": module.px_r}).items()}
