@@ -157,15 +157,17 @@ class Methods(SphinxDirective):
         return lines
 
     def measured(self, methods: dict[str, type]) -> list[str]:
-        """Means over the labelled count sets, the highest agreement first; which have not been run is said below."""
+        """Means over the labelled count sets, the highest agreement first; baselines where all methods are asked for."""
         there = scores()
         if not methods.keys() & there.keys():
             return ["Not in the benchmark of :doc:`/benchmarks` yet."]
         columns = {"ARI": "ARI", "NMI": "NMI", "macro_F1": "macro F1", "seconds": "seconds", "peak_mb": "MB"}
         lines = [".. list-table::", "   :header-rows: 1", ""]
         lines += ["   * - ``method=``", *(f"     - {title}" for title in columns.values())]
-        for name in (name for name in there if name in methods):
-            lines += [f"   * - :doc:`{name} </{PAGES}/{name}>`", *(f"     - {there[name][c]}" for c in columns)]
+        baselines = there.keys() - registry().keys() if len(methods) > 1 else set()
+        for name in (name for name in there if name in methods or name in baselines):
+            shown = f"``{name}``" if name in baselines else f":doc:`{name} </{PAGES}/{name}>`"
+            lines += [f"   * - {shown}", *(f"     - {there[name][c]}" for c in columns)]
         missing = [f"``{name}``" for name in methods if name not in there]
         lines += ["", f"Not in the benchmark yet: {', '.join(missing)}." if missing else ""]
         return [*lines, "", MEANS]
