@@ -54,11 +54,8 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"  # tutorials are run when the pages are built, and again only when they change
 nb_execution_raise_on_error = True
 nb_execution_timeout = 1200
-suppress_warnings = [
-    "sphinx_autodoc_typehints.forward_reference",
-    "sphinx_autodoc_typehints.guarded_import",
-    "toc.empty_glob",  # what comes after the pages in a chosen order may be nothing yet
-]
+nb_output_stderr = "remove"  # progress bars and logs, which differ between machines
+suppress_warnings = ["sphinx_autodoc_typehints.forward_reference", "sphinx_autodoc_typehints.guarded_import"]
 
 # Links to other projects' pages need the network: on Read the Docs, or if asked for.
 if os.environ.get("READTHEDOCS") == "True" or os.environ.get("SCDEEPCLUST_DOCS_INTERSPHINX"):

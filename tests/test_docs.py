@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import scanpy as sc
 import torch
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
@@ -22,34 +22,27 @@ import scdeepclust as sdc
 from scdeepclust import cli
 from scdeepclust.methods import base
 
-mpl.use("Agg")
-
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(path for path in (DOCS / "guide").glob("*.md") if "```python" in path.read_text())
 # A block is not run where the line above it begins with "% not run:" and says why.
 BLOCK = re.compile(r"^(?P<note>%.*\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture
-def nothing_shown():
-    """Figures are drawn and closed, but not shown."""
-    before, sc.settings.autoshow = sc.settings.autoshow, False
-    yield
-    sc.settings.autoshow = before
-    plt.close("all")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("nothing_shown")
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_the_blocks_of_a_guide_run_one_after_the_other(path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text, names = path.read_text(), {"__name__": "guide"}
+def run_the_blocks(page):
+    text, names = page.read_text(), {"__name__": page.stem}
     for block in BLOCK.finditer(text):
         if not (block["note"] or "").startswith("% not run:"):
             line = text[: block.start("code")].count("\n")
             # Empty lines before it make a traceback name the line of the page.
-            exec(compile("\n" * line + block["code"], str(path), "exec"), names)
+            exec(compile("\n" * line + block["code"], str(page), "exec"), names)
+            plt.close("all")
+
+
+def test_the_guide_runs_page_by_page(tmp_path):
+    # In a process of its own: readers have no fixtures, and numba's threads, which scanpy starts, slow a busy machine down.
+    env = os.environ | {"MPLBACKEND": "agg", "NUMBA_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", __file__]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.fixture
@@ -108,3 +101,8 @@ def test_the_example_refuses_what_is_out_of_bounds(example):
 
 def test_pages_are_written_for_methods_that_exist():
     assert {path.stem for path in (DOCS / "method").glob("*.md")} <= set(sdc.methods.registry())
+
+
+if __name__ == "__main__":
+    for path in sorted((DOCS / "guide").glob("*.md")):
+        run_the_blocks(path)

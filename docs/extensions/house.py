@@ -101,7 +101,8 @@ def page(name: str, method: type) -> str:
     """A method's page: what its code says of it, and between that what was written by hand, if anything was."""
     code = os.path.relpath(inspect.getfile(method), DOCS / PAGES)
     by_hand = f"```{{include}} ../../method/{name}.md\n```\n" if (DOCS / "method" / f"{name}.md").exists() else ""
-    return PAGE.format(name=name, title=method.__name__, place=place(method), code=code, by_hand=by_hand)
+    title = method.__name__ if method.__name__.lower() == name else name
+    return PAGE.format(name=name, title=title, place=place(method), code=code, by_hand=by_hand)
 
 
 def parameters(method: type) -> list[str]:
@@ -139,7 +140,7 @@ class Methods(SphinxDirective):
         lines = [".. list-table::", "   :header-rows: 1", "   :widths: 20 40 40", ""]
         lines += ["   * - ``method=``", "     - place", "     - summary"]
         for name, method in methods.items():
-            lines += [f'   * - :doc:`"{name}" </{PAGES}/{name}>`', f"     - {place(method)}"]
+            lines += [f"   * - :doc:`{name} </{PAGES}/{name}>`", f"     - {place(method)}"]
             lines += [f"     - {first_line(method)}"]
         return lines
 
@@ -156,16 +157,17 @@ class Methods(SphinxDirective):
         return lines
 
     def measured(self, methods: dict[str, type]) -> list[str]:
-        """Means over the labelled count sets; a method that has not been run has a row that says so."""
+        """Means over the labelled count sets, the highest agreement first; baselines where all methods are asked for."""
         there = scores()
         if not methods.keys() & there.keys():
             return ["Not in the benchmark of :doc:`/benchmarks` yet."]
         columns = {"ARI": "ARI", "NMI": "NMI", "macro_F1": "macro F1", "seconds": "seconds", "peak_mb": "MB"}
         lines = [".. list-table::", "   :header-rows: 1", ""]
         lines += ["   * - ``method=``", *(f"     - {title}" for title in columns.values())]
-        for name in (name for name in methods if name in there):
-            values = there[name]
-            lines += [f'   * - :doc:`"{name}" </{PAGES}/{name}>`', *(f"     - {values[c]}" for c in columns)]
+        baselines = there.keys() - registry().keys() if len(methods) > 1 else set()
+        for name in (name for name in there if name in methods or name in baselines):
+            shown = f"``{name}``" if name in baselines else f":doc:`{name} </{PAGES}/{name}>`"
+            lines += [f"   * - {shown}", *(f"     - {there[name][c]}" for c in columns)]
         missing = [f"``{name}``" for name in methods if name not in there]
         lines += ["", f"Not in the benchmark yet: {', '.join(missing)}." if missing else ""]
         return [*lines, "", MEANS]
