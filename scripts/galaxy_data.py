@@ -13,7 +13,9 @@ if __name__ == "__main__":
     cells = sdc.datasets.simulate_lineage(n_obs=120, n_vars=40, n_branches=2)
     cells.write_h5ad(FOLDER / "cells.h5ad", compression="gzip")
     sdc.tl.n_clusters(cells)
-    sdc.tl.deepclust(cells, n_clusters=4, pretrain_steps=20, cluster_steps=20, progress=False)
+    few = {"n_clusters": 4, "pretrain_steps": 20, "cluster_steps": 20}
+    sdc.tl.deepclust(cells, "deepwak", n_heads=2, **few, progress=False)
+    sdc.tl.enrichment(cells, annotations="cell_type")
     sdc.pp.denoise(cells, progress=False)
     sdc.tl.lineage(cells, root={"cell_type": "S0"}, fates=None)
     cells.write_h5ad(FOLDER / "results.h5ad", compression="gzip")

@@ -97,7 +97,13 @@ def _plain(value: Any) -> Any:
 
 
 def cluster(
-    input: str, *, kind: type[methods.Method], key_added: str, save_model: str | None = None, **options: Any
+    input: str,
+    *,
+    kind: type[methods.Method],
+    key_added: str,
+    denoised_layer: str | None = None,
+    save_model: str | None = None,
+    **options: Any,
 ) -> AnnData:
     """Train a method on a file of cells, as :func:`scdeepclust.tl.deepclust` does.
 
@@ -114,23 +120,27 @@ def cluster(
     if save_model is not None:
         files.check_new(save_model)
     adata = files.read(input)
-    model = trained(adata, method, options)
+    model = trained(adata, method, options, denoised_layer)
     if save_model is not None:
         model.save(save_model)
         logger.info("saved the model to %s", save_model)
     from . import results
 
-    results.write(adata, key_added, **results.of(model))
+    results.write_trained(adata, key_added, model, denoised_layer=denoised_layer)
     return adata
 
 
-def trained(adata: AnnData, method: methods.Method, options: dict[str, Any]) -> Model:
+def trained(
+    adata: AnnData, method: methods.Method, options: dict[str, Any], denoised_layer: str | None = None
+) -> Model:
     """A model trained with these options of a run."""
+    from . import results
     from .model import Model
     from .train import Interrupted
 
     known = inspect.signature(Model).parameters
     model = Model(adata, method, **{name: value for name, value in options.items() if name in known})
+    results.check_denoised_layer(denoised_layer, model, adata)
     with warnings.catch_warnings():
         # In a shell, Ctrl-C asks to stop, not to write down what there is.
         warnings.simplefilter("error", Interrupted)

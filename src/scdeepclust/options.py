@@ -28,7 +28,8 @@ PLACES = {
     **dict.fromkeys(("key", "neighbors_key", "raw_layer", "data", "labels"), "Input"),
     **dict.fromkeys(("random_state", "device", "batch_size", "checkpoint", "progress"), "Run"),
     **dict.fromkeys(("threads", "quiet", "debug", "config", "print_config"), "Run"),
-    **dict.fromkeys(("output", "figure", "folder", "in_place", "key_added", "save_model", "report", "json"), "Output"),
+    **dict.fromkeys(("output", "figure", "folder", "in_place", "key_added", "denoised_layer"), "Output"),
+    **dict.fromkeys(("save_model", "report", "json"), "Output"),
 }
 # What is told by its place, not by its name.
 PATHS = ("model", "input", "output", "figure", "folder")

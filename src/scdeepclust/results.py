@@ -125,6 +125,33 @@ def _of_all(table: np.ndarray | pd.DataFrame, kept: Sequence[int] | np.ndarray, 
     return found
 
 
+def check_denoised_layer(name: str | None, model: Model, adata: AnnData) -> None:
+    """Refuse, before any training, a layer of denoised expression that could not be written after it.
+
+    Raises
+    ------
+    TypeError
+        The method denoises nothing.
+    ValueError
+        The name cannot be stored, or genes share names.
+    """
+    if name is None:
+        return
+    check_key(name, argument="denoised_layer")
+    model.check_denoises()
+    if not adata.var_names.is_unique:
+        msg = "denoised_layer needs genes with names of their own; call adata.var_names_make_unique() first."
+        raise ValueError(msg)
+
+
+def write_trained(adata: AnnData, key: str, model: Model, *, denoised_layer: str | None = None) -> None:
+    """Write what a trained model says of its training cells, and their denoised expression where that is wanted."""
+    denoised = None if denoised_layer is None else model.denoise()
+    write(adata, key, **of(model))
+    if denoised is not None:
+        write_layer(adata, denoised_layer, denoised, model.kept)
+
+
 def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
     """What :func:`write` needs of a trained model: for its training cells, or for new ones.
 

@@ -132,8 +132,6 @@ def deepclust(
     from ..model import Model
 
     results.check_key(key_added)
-    if denoised_layer is not None:
-        results.check_key(denoised_layer, argument="denoised_layer")
     if n_clusters is not None:
         params["n_clusters"] = n_clusters
     model = Model(
@@ -150,15 +148,8 @@ def deepclust(
         init=init,
         **params,
     )
-    if denoised_layer is not None:
-        model.check_denoises()
-        if not adata.var_names.is_unique:
-            msg = "denoised_layer needs genes with names of their own; call adata.var_names_make_unique() first."
-            raise ValueError(msg)
+    results.check_denoised_layer(denoised_layer, model, adata)
     model.train(batch_size=batch_size, checkpoint=checkpoint, progress=progress)
-    denoised = None if denoised_layer is None else model.denoise()
     adata = adata.copy() if copy else adata
-    results.write(adata, key_added, **results.of(model))
-    if denoised is not None:
-        results.write_layer(adata, denoised_layer, denoised, model.kept)
+    results.write_trained(adata, key_added, model, denoised_layer=denoised_layer)
     return adata if copy else None
