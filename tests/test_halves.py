@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import mutual_info_score
 
-from scdeepclust import losses
+from scdeepclust import losses, views
 
 
 def seeded(seed=0):
@@ -46,9 +46,9 @@ def counted(rates, seed=0):
     return losses.Counts(row, gene, dense[row, gene], tuple(dense.shape)), dense
 
 
-def linear(rows, size, seen=None):
+def linear(rows, size, kept=None):
     x = rows.dense() / (1 if size is None else size)
-    return x if seen is None else x * seen
+    return x if kept is None else views.kept_of(x, kept)
 
 
 def molecules(rates, seed=0, rest=0.0):
@@ -101,7 +101,7 @@ def test_genes_are_read_or_predicted_but_never_both():
     halves = losses.of_genes(rows, None, linear, projected=False, generator=seeded(3))
     seen = (halves.seen != 0).any(0)
     assert 5 < int(seen.sum()) < 25
-    torch.testing.assert_close(halves.seen[:, seen], 2 * dense[:, seen])
+    torch.testing.assert_close(halves.seen[:, seen], 30 / int(seen.sum()) * dense[:, seen])
     # What is predicted for genes that were read makes no difference.
     assert float(halves.error(dense).max()) == 0
     assert float(halves.error(dense + 5 * seen).max()) == 0
@@ -112,12 +112,17 @@ def test_components_of_the_other_genes_are_predicted():
     components = torch.randn(5, 30, generator=seeded(4))
     rows, dense = counted(torch.full((50, 30), 4.0))
 
-    def features(part, size, seen=None):
-        return linear(part, size, seen) @ components.T
+    kept_in = []
+
+    def features(part, size, kept=None):
+        kept_in.append(kept[0])
+        return linear(part, size, kept) @ components.T
 
     halves = losses.of_genes(rows, None, features, projected=True, generator=seeded(5))
-    other = 2 * dense @ components.T - halves.seen
-    assert float(halves.error(other).max()) == pytest.approx(0, abs=1e-8)
+    read, predicted = kept_in
+    assert not (read & predicted).any()
+    other = 30 / int(predicted.sum()) * (dense * predicted) @ components.T
+    assert float(halves.error(other).max()) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("n_axes", [1, 2, 7, 20, 90])

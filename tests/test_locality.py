@@ -199,7 +199,9 @@ def trained(tree):
 def settled(name):
     """Parameters of the clustering stage, as far as a method has one; few steps of the one that is slow."""
     few_steps = {"cluster_steps": 60, "n_pcs": 20}
-    return {"aekmeans": {}, "scdeepcluster": few_steps}.get(name, STRONG)
+    known = {f.name for f in fields(sdc.methods.registry()[name])}
+    strong = {k: v for k, v in STRONG.items() if k in known}
+    return {"aekmeans": {}, "scdeepcluster": few_steps}.get(name, strong)
 
 
 @each_method

@@ -108,7 +108,9 @@ def test_masked_features_are_those_of_the_whole_cell_on_average(types):
     batch = cells[torch.arange(20)]
     masked = torch.stack(
         [
-            cells.features(batch.counts, batch.size, views.kept_genes(batch.counts.shape, 0.5, torch.device("cpu")))
+            cells.features(
+                batch.counts, batch.size, kept=views.kept_genes(batch.counts.shape, 0.5, torch.device("cpu"))
+            )
             for _ in range(600)
         ]
     )
@@ -127,8 +129,8 @@ def test_nothing_is_read_of_hidden_genes(types):
     changed = batch.counts._replace(
         value=torch.where(kept[batch.counts.row, batch.counts.gene], batch.counts.value, 99.0)
     )
-    expected = cells.features(batch.counts, batch.size, kept)
-    torch.testing.assert_close(cells.features(changed, batch.size, kept), expected)
+    expected = cells.features(batch.counts, batch.size, kept=kept)
+    torch.testing.assert_close(cells.features(changed, batch.size, kept=kept), expected)
     assert (expected[~kept] == 0).all()
 
 

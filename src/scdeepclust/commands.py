@@ -101,7 +101,6 @@ def cluster(
     *,
     kind: type[methods.Method],
     key_added: str,
-    denoised_layer: str | None = None,
     save_model: str | None = None,
     **options: Any,
 ) -> AnnData:
@@ -120,19 +119,17 @@ def cluster(
     if save_model is not None:
         files.check_new(save_model)
     adata = files.read(input)
-    model = trained(adata, method, options, denoised_layer)
+    model = trained(adata, method, options)
     if save_model is not None:
         model.save(save_model)
         logger.info("saved the model to %s", save_model)
     from . import results
 
-    results.write_trained(adata, key_added, model, denoised_layer=denoised_layer)
+    results.write_trained(adata, key_added, model, denoised_layer=options["denoised_layer"])
     return adata
 
 
-def trained(
-    adata: AnnData, method: methods.Method, options: dict[str, Any], denoised_layer: str | None = None
-) -> Model:
+def trained(adata: AnnData, method: methods.Method, options: dict[str, Any]) -> Model:
     """A model trained with these options of a run."""
     from . import results
     from .model import Model
@@ -140,12 +137,13 @@ def trained(
 
     known = inspect.signature(Model).parameters
     model = Model(adata, method, **{name: value for name, value in options.items() if name in known})
-    results.check_denoised_layer(denoised_layer, model, adata)
+    results.check_denoised_layer(options["denoised_layer"], model, adata)
     with warnings.catch_warnings():
         # In a shell, Ctrl-C asks to stop, not to write down what there is.
         warnings.simplefilter("error", Interrupted)
         try:
-            model.train(**{name: value for name, value in options.items() if name not in known})
+            of_training = inspect.signature(Model.train).parameters
+            model.train(**{name: value for name, value in options.items() if name in of_training})
         except Interrupted as error:
             raise KeyboardInterrupt from error
     return model

@@ -273,11 +273,15 @@ class DeePWAK(FeatureMethod):
             for a, head in enumerate(block):
                 z = _over(cells, lambda batch, b=b, head=head: head.autoencoder.encode(net.read(batch.x, b)))
                 z = (z if whole else gathered(z)).cpu().numpy()
-                # Several partitions lie across each other: only discriminants see past the others.
-                head.partitioner.start(z, labels[a], spherical=self.n_heads == 1)
-                head.partitioner.load_state_dict(from_rank_zero(head.partitioner.state_dict))
+                head.partitioner.load_state_dict(from_rank_zero(partial(self.started, head.partitioner, z, labels[a])))
             self.sum_up(net, cells, b)
         net.train()
+
+    def started(self, partitioner: nn.Module, z: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
+        """State of a partitioner that begins at these labels."""
+        # Several partitions lie across each other: only discriminants see past the others.
+        partitioner.start(z, labels, spherical=self.n_heads == 1)
+        return partitioner.state_dict()
 
     def starts(self, smooth: np.ndarray, partition: np.ndarray | None, seed: int) -> list[np.ndarray]:
         """Labels for each head to start from: partitions whose means add up to the cells."""

@@ -26,10 +26,11 @@ class MAE(EncoderMethod):
     """Masked autoencoder: some genes of a cell are hidden and predicted from the others; clusters follow.
 
     Use it where you want a score you can trust: what is predicted is not seen, so the loss on cells held out
-    (`held_out` in the history) is noise2self's (Batson and Royer, ICML 2019, arXiv 1901.11365), falls only for what genes
-    tell of each other, stops the training, and compares settings on the same cells and genes, such as `n_latent`.
+    (`held_out` in the history) falls only for what genes tell of each other, stops the training, and compares settings on
+    the same cells and genes, such as `n_latent`.
 
-    He et al., CVPR 2022, arXiv 2111.06377. As in the paper: the loss is taken over hidden entries alone. Differently:
+    He et al., CVPR 2022, arXiv 2111.06377; the loss on what was held out is noise2self's (Batson and Royer, ICML 2019,
+    arXiv 1901.11365). As in the paper: the loss is taken over hidden entries alone. Differently:
     genes instead of patches and no transformer; hidden genes stand at their mean; entries that are not zero are hidden
     at `mask_rate` and at most as many zeros, each weighted by one over its chance, so that the loss is that of an
     even choice; the network begins as PCA. A cell's size factor still counts hidden genes.
