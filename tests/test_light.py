@@ -47,6 +47,7 @@ def test_commands_that_read_nothing_are_light(command):
     assert loaded(f"from scdeepclust.cli import main; main({command})") == set()
 
 
+@pytest.mark.slow  # a busy machine takes longer; what it must not load is tested above
 @pytest.mark.parametrize("command", [["--help"], ["idec", "--help"], ["plot", "--help"]], ids=" ".join)
 def test_help_comes_at_once(command):
     def seconds() -> float:
