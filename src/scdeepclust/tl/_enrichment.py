@@ -125,7 +125,7 @@ def _counted(head: str, clusters: pd.Series, name: str, annotation: pd.Series) -
     known = clusters.notna().to_numpy() & annotation.notna().to_numpy()
     both = pd.crosstab(clusters[known].astype(str).to_numpy(), annotation[known].astype(str).to_numpy())
     names = [str(c) for c in clusters.astype("category").cat.categories]
-    of_cluster, of_category = both.sum(1), both.sum(0)
+    of_cluster, of_category = both.sum(axis=1), both.sum(axis=0)
     return [
         (
             head,
