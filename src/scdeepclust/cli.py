@@ -10,7 +10,7 @@ import sys
 import traceback
 from functools import partial
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import App, CycloptsError
 from cyclopts.config import Dict
@@ -51,9 +51,15 @@ def _command(
             job(**options)
 
     # What may be left out comes last.
-    needed = [p.replace(default=defaults[p.name]) if printing else p for p in known.values()]
+    needed = [_optional(p) if printing and p.default is p.empty else p for p in known.values()]
     call.__signature__ = Signature(sorted(needed, key=lambda p: (p.kind, p.default is not p.empty)))
     return call
+
+
+def _optional(parameter: Parameter) -> Parameter:
+    """The same parameter where nothing has to be given."""
+    hint, *how = get_args(parameter.annotation)
+    return parameter.replace(default=None, annotation=Annotated[hint | None, *how])
 
 
 def _app(tokens: Sequence[str]) -> App:

@@ -142,7 +142,7 @@ def _bare(hint: Any) -> Any:
         return Union[tuple(_bare(part) for part in parts)]  # noqa: UP007
     if origin is tuple:
         return tuple[tuple(part if part is ... else _bare(part) for part in parts)]
-    return str if hint is Named else hint
+    return Any if hint is Named else hint
 
 
 @dataclass(frozen=True)
