@@ -236,9 +236,7 @@ class Model:
         ValueError
             The method does not predict expression, or there are no genes.
         """
-        if not self.method.denoises:
-            msg = f"Method {self.method.name()!r} does not denoise expression; scdeepclust.pp.denoise does."
-            raise ValueError(msg)
+        self.method.check_denoises()
         if self.inputs.kind == "rep":
             msg = "A representation (use_rep) has no genes to denoise; train on counts or log-normalised values."
             raise ValueError(msg)

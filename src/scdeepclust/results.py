@@ -130,10 +130,8 @@ def check_denoised_layer(name: str | None, model: Model, adata: AnnData) -> None
 
     Raises
     ------
-    TypeError
-        The method denoises nothing.
     ValueError
-        The name cannot be stored, or genes share names.
+        The name cannot be stored, genes share names, the method does not denoise, or it reads a representation.
     """
     if name is None:
         return

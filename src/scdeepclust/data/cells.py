@@ -130,6 +130,10 @@ class Cells:
         here = max(1, self.batch_size // n_processes())
         return largest(-(-(len(self) if n_cells is None else n_cells) // here))
 
+    def n_epochs(self, n_steps: int) -> int:
+        """Passes over the cells that make at least so many minibatches."""
+        return -(-n_steps // self.n_batches())
+
     def batches(self, index: Tensor | None = None, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Minibatches of (some) cells, shuffled where a generator is given.
 

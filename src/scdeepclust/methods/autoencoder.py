@@ -134,7 +134,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
         """Learn to reconstruct, until cells held out gain no more."""
         return Phase(
             "pretrain",
-            epochs=-(-self.pretrain_steps // cells.n_batches()),
+            epochs=cells.n_epochs(self.pretrain_steps),
             loss=lambda batch: self.learn(net, cells, batch),
             patience=self.patience,
             lr=self.lr,

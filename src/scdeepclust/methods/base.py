@@ -148,14 +148,17 @@ class Method(ABC):
         """Whether the last column of memberships is for cells that belong nowhere."""
         return False
 
-    @property
-    def denoises(self) -> bool:
-        """Whether the method predicts expression, by :meth:`denoised`."""
-        return False
+    def check_denoises(self) -> None:
+        """Refuse, before training, a method that predicts no expression."""
+        if type(self).denoised is Method.denoised:
+            raise self._not_denoising()
 
     def denoised(self, net: nn.Module, inputs: Inputs, z: Tensor) -> Tensor:
         """Log-normalised expression of embedded cells as the network explains it, cells x genes."""
-        raise NotImplementedError
+        raise self._not_denoising()
+
+    def _not_denoising(self) -> ValueError:
+        return ValueError(f"Method {self.name()!r} does not denoise expression; scdeepclust.pp.denoise does.")
 
     def tables(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
         """More to be stored of each cell: arrays or frames with a row a cell, by the ending of their key in `obsm`."""

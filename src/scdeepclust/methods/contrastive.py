@@ -80,7 +80,7 @@ class Contrastive(ContrastMethod):
         return [
             Phase(
                 "contrast",
-                epochs=self.epochs(cells),
+                epochs=cells.n_epochs(self.pretrain_steps),
                 loss=lambda batch: self.learn(net, cells, batch),
                 start=(lambda: self.place_centres(net, cells, seed)) if self.cluster_weight else None,
                 lr=self.lr,

@@ -79,7 +79,7 @@ class DEC(AutoencoderMethod):
             self.pretrain(net, cells),
             Phase(
                 "cluster",
-                epochs=-(-self.cluster_steps // cells.n_batches()),
+                epochs=cells.n_epochs(self.cluster_steps),
                 loss=lambda batch: self.cluster(net, cells, batch),
                 start=lambda: self.start_centroids(net, cells, seed),
                 refresh=lambda: self.refresh(net, cells),

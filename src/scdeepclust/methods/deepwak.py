@@ -123,11 +123,6 @@ class DeePWAK(FeatureMethod):
         """Whether minibatches carry values of genes, of which halves are made."""
         return self.split != "none"
 
-    @property
-    def denoises(self) -> bool:
-        """Features of genes are predicted."""
-        return True
-
     def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
         """Blocks of heads."""
         net = networks.Affinity(
@@ -178,14 +173,14 @@ class DeePWAK(FeatureMethod):
     def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
         """Pretrain heads, place clusters, train all, and, where that is learned, the consensus."""
         joint = {
-            "epochs": -(-self.cluster_steps // cells.n_batches()),
+            "epochs": cells.n_epochs(self.cluster_steps),
             "lr": self.cluster_lr,
             "patience": self.patience,
         }
         phases = [
             Phase(
                 "pretrain",
-                epochs=-(-self.pretrain_steps // cells.n_batches()),
+                epochs=cells.n_epochs(self.pretrain_steps),
                 loss=lambda batch: {"reconstruction": self.plain(net, cells, batch)},
                 start=lambda: self.center(net, cells),
                 patience=self.patience,

@@ -90,7 +90,7 @@ class DINO(ViewMethod):
         return [
             Phase(
                 "distil",
-                epochs=self.epochs(cells),
+                epochs=cells.n_epochs(self.pretrain_steps),
                 loss=lambda batch: self.learn(net, cells, batch),
                 after=lambda: net.follow(self.teacher_momentum),
                 max_norm=3.0,  # as in the paper

@@ -44,10 +44,6 @@ class EncoderMethod(RepresentationMethod, abstract=True):
     pretrain_steps: Annotated[int, Ge(0)] = 500
     lr: Annotated[float, Gt(0)] = 1e-3
 
-    def epochs(self, cells: Cells) -> int:
-        """Passes over the cells."""
-        return -(-self.pretrain_steps // cells.n_batches())
-
     def report(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
         """How many dimensions the embedding really uses: few of many say that it has collapsed."""
         from .. import metrics

@@ -97,7 +97,7 @@ class MAE(EncoderMethod):
         return [
             Phase(
                 "pretrain",
-                epochs=self.epochs(cells),
+                epochs=cells.n_epochs(self.pretrain_steps),
                 loss=lambda batch: self.learn(net, batch),
                 patience=self.patience,
                 lr=self.lr,

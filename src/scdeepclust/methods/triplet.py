@@ -78,7 +78,7 @@ class Triplet(ContrastMethod):
         return [
             Phase(
                 "triplet",
-                epochs=self.epochs(cells),
+                epochs=cells.n_epochs(self.pretrain_steps),
                 loss=lambda batch: self.learn(net, cells, batch, same),
                 lr=self.lr,
             ),

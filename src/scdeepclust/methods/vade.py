@@ -192,7 +192,7 @@ class VaDE(AutoencoderMethod):
             self.pretrain(net, cells),
             Phase(
                 "cluster",
-                epochs=-(-self.cluster_steps // cells.n_batches()),
+                epochs=cells.n_epochs(self.cluster_steps),
                 loss=lambda batch: self.cluster(net, cells, batch),
                 start=lambda: self.start_mixture(net, cells, seed),
                 lr=self.cluster_lr,
