@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .align import align
 from .cells import Batch, Cells, one_hot
+from .columns import covariate_keys
 from .inputs import Inputs
-from .read import Raw, covariate_keys, read
+from .read import Raw, read
 
 __all__ = ["Batch", "Cells", "Inputs", "Raw", "align", "covariate_keys", "one_hot", "read"]

@@ -11,7 +11,8 @@ import pandas as pd
 from scipy import sparse
 
 from .checks import check_anndata, listing
-from .read import Raw, as_csr, covariate_keys, read_genes, read_representation, without_empty_cells
+from .columns import covariate_keys
+from .read import Raw, as_csr, read_genes, read_representation, without_empty_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

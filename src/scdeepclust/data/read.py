@@ -10,13 +10,14 @@ import pandas as pd
 from scipy import sparse
 
 from .checks import check_anndata, check_finite, check_in_memory, listing, need_counts, need_key
+from .columns import categorical, check_categories, covariate_keys, read_labels
+from .genes import gene_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-N_TOP_GENES = 2000  # of scanpy's and scvi-tools' tutorials; between 500 and 4,000 genes results hardly differ
 MOST_COLUMNS = 5000  # of a representation, whose principal axes are found exactly
 LARGEST_LOG = 30.0  # log1p of a count of 1e13: what is above cannot be a log-normalised value
 
@@ -113,64 +114,14 @@ def read(
     )
     named = covariate_keys(batch_key, categorical_covariate_keys)
     if named:
-        columns = [_categorical(adata, argument, key) for argument, key in named]
+        columns = [categorical(adata, argument, key) for argument, key in named]
         codes = np.column_stack([column.cat.codes.to_numpy(dtype=np.int64) for column in columns])
         raw = replace(raw, covariates=codes, categories=[[str(c) for c in column.cat.categories] for column in columns])
     if labels_key is not None:
-        raw = replace(raw, labels=_read_labels(adata, labels_key))
+        raw = replace(raw, labels=read_labels(adata, labels_key))
     raw = raw if raw.kind == "rep" else _without_empty(raw, drop_empty=drop_empty)
-    _check_categories(raw, named)
+    check_categories(raw, named)
     return raw
-
-
-def covariate_keys(batch_key: str | None, categorical_covariate_keys: Sequence[str] | None) -> list[tuple[str, str]]:
-    """Columns of `obs` with covariates, batches first, each after the name of its argument."""
-    if isinstance(categorical_covariate_keys, str):
-        msg = f"categorical_covariate_keys={categorical_covariate_keys!r} must be a list of columns of adata.obs."
-        raise ValueError(msg)
-    first = [] if batch_key is None else [("batch_key", batch_key)]
-    named = [*first, *(("categorical_covariate_keys", key) for key in categorical_covariate_keys or ())]
-    keys = [key for _, key in named]
-    if len(set(keys)) < len(keys):
-        msg = f"batch_key and categorical_covariate_keys name a column twice ({listing(keys)}); name each once."
-        raise ValueError(msg)
-    return named
-
-
-def _categorical(adata: AnnData, argument: str, key: str) -> pd.Series:
-    need_key(argument, key, adata.obs, "adata.obs")
-    column = adata.obs[key].astype("category").cat.remove_unused_categories()
-    if column.isna().any():
-        what = "batch" if argument == "batch_key" else "category"
-        msg = f"{argument}={key!r}: {int(column.isna().sum())} cells have no {what}; name it or drop them."
-        raise ValueError(msg)
-    return column
-
-
-def _check_categories(raw: Raw, named: list[tuple[str, str]]) -> None:
-    """Refuse categories of a single cell, of which nothing can be learned: such a column is no category at all."""
-    for n, (argument, key) in enumerate(named):
-        sizes = np.bincount(raw.covariates[:, n], minlength=len(raw.categories[n]))
-        if (sizes == 1).any() and len(sizes) > 1:
-            single = np.asarray(raw.categories[n])[sizes == 1]
-            msg = (
-                f"{argument}={key!r}: {len(single)} of {len(sizes)} categories hold a single cell: {listing(single)}. "
-                "Join them with others or drop these cells; a column of numbers cannot serve."
-            )
-            raise ValueError(msg)
-
-
-def _read_labels(adata: AnnData, labels_key: str) -> np.ndarray:
-    """Codes of labels that a method is told, -1 for missing ones."""
-    need_key("labels_key", labels_key, adata.obs, "adata.obs")
-    column = adata.obs[labels_key].astype("category").cat.remove_unused_categories()
-    if len(column.cat.categories) < 2:
-        msg = (
-            f"labels_key={labels_key!r} holds {len(column.cat.categories)} label(s) "
-            f"({listing(column.cat.categories)}); at least 2 are needed to tell cells apart."
-        )
-        raise ValueError(msg)
-    return column.cat.codes.to_numpy(dtype=np.int64)
 
 
 def read_representation(adata: AnnData, use_rep: str) -> Raw:
@@ -225,7 +176,7 @@ def read_genes(adata: AnnData, layer: str | None, mask_var: Any, *, counts: bool
         totals=values.sum(1),
         n_genes=adata.n_vars,
     )
-    keep = _mask(adata, raw, mask_var)
+    keep = gene_mask(adata, raw, mask_var)
     return raw if keep is None else raw.genes(keep)
 
 
@@ -263,51 +214,6 @@ def _kind(values: sparse.csr_array, adata: AnnData, name: str, *, counts: bool, 
         )
         raise ValueError(msg)
     return "lognorm"
-
-
-def _mask(adata: AnnData, raw: Raw, mask_var: Any) -> np.ndarray | None:
-    """Which genes to use; None for all."""
-    if mask_var is None:
-        return None
-    if isinstance(mask_var, str) and mask_var == "auto":
-        if "highly_variable" not in adata.var:
-            return _highly_variable(raw) if raw.values.shape[1] > N_TOP_GENES else None
-        mask_var = "highly_variable"
-    if isinstance(mask_var, str):
-        need_key("mask_var", mask_var, adata.var, "adata.var", also=["auto"])
-        name, mask = f"mask_var={mask_var!r}", adata.var[mask_var].to_numpy()
-    else:
-        name, mask = "mask_var", np.asarray(mask_var)
-    if mask.shape != (adata.n_vars,) or mask.dtype != bool:
-        msg = (
-            f"{name} must hold one True or False for each of the {adata.n_vars} genes; found {mask.dtype} {mask.shape}."
-        )
-        raise ValueError(msg)
-    if mask.sum() < 2:
-        msg = f"{name} leaves {int(mask.sum())} genes; at least 2 are needed."
-        raise ValueError(msg)
-    return mask
-
-
-def _highly_variable(raw: Raw) -> np.ndarray:
-    """The most variable genes by scanpy: Seurat v3 on counts, Seurat on log-normalised values."""
-    import scanpy as sc
-    from anndata import AnnData as Anndata
-
-    def table(flavor: str, values: sparse.csr_array) -> pd.DataFrame:
-        bare = Anndata(sparse.csr_matrix(values))  # older scanpy does not know sparse arrays here
-        return sc.pp.highly_variable_genes(
-            bare, n_top_genes=N_TOP_GENES, flavor=flavor, inplace=False, check_values=False
-        )
-
-    if raw.kind == "lognorm":
-        found = table("seurat", raw.values)
-    else:
-        try:
-            found = table("seurat_v3", raw.values)
-        except ValueError:  # its loess fails where many genes share a mean, as in very small data
-            found = table("seurat", raw.values.log1p())
-    return found["highly_variable"].to_numpy(dtype=bool)
 
 
 def _without_empty(raw: Raw, *, drop_empty: bool) -> Raw:

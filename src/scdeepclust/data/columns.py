@@ -1,0 +1,68 @@
+"""What is read of the columns of `obs`: covariates such as batches, and labels for a method that is told some."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .checks import listing, need_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from .read import Raw
+
+
+def covariate_keys(batch_key: str | None, categorical_covariate_keys: Sequence[str] | None) -> list[tuple[str, str]]:
+    """Columns of `obs` with covariates, batches first, each after the name of its argument."""
+    if isinstance(categorical_covariate_keys, str):
+        msg = f"categorical_covariate_keys={categorical_covariate_keys!r} must be a list of columns of adata.obs."
+        raise ValueError(msg)
+    first = [] if batch_key is None else [("batch_key", batch_key)]
+    named = [*first, *(("categorical_covariate_keys", key) for key in categorical_covariate_keys or ())]
+    keys = [key for _, key in named]
+    if len(set(keys)) < len(keys):
+        msg = f"batch_key and categorical_covariate_keys name a column twice ({listing(keys)}); name each once."
+        raise ValueError(msg)
+    return named
+
+
+def categorical(adata: AnnData, argument: str, key: str) -> pd.Series:
+    """A column whose every cell has a category."""
+    need_key(argument, key, adata.obs, "adata.obs")
+    column = adata.obs[key].astype("category").cat.remove_unused_categories()
+    if column.isna().any():
+        what = "batch" if argument == "batch_key" else "category"
+        msg = f"{argument}={key!r}: {int(column.isna().sum())} cells have no {what}; name it or drop them."
+        raise ValueError(msg)
+    return column
+
+
+def check_categories(raw: Raw, named: list[tuple[str, str]]) -> None:
+    """Refuse categories of a single cell, of which nothing can be learned: such a column is no category at all."""
+    for n, (argument, key) in enumerate(named):
+        sizes = np.bincount(raw.covariates[:, n], minlength=len(raw.categories[n]))
+        if (sizes == 1).any() and len(sizes) > 1:
+            single = np.asarray(raw.categories[n])[sizes == 1]
+            msg = (
+                f"{argument}={key!r}: {len(single)} of {len(sizes)} categories hold a single cell: {listing(single)}. "
+                "Join them with others or drop these cells; a column of numbers cannot serve."
+            )
+            raise ValueError(msg)
+
+
+def read_labels(adata: AnnData, labels_key: str) -> np.ndarray:
+    """Codes of labels that a method is told, -1 for missing ones."""
+    need_key("labels_key", labels_key, adata.obs, "adata.obs")
+    column = adata.obs[labels_key].astype("category").cat.remove_unused_categories()
+    if len(column.cat.categories) < 2:
+        msg = (
+            f"labels_key={labels_key!r} holds {len(column.cat.categories)} label(s) "
+            f"({listing(column.cat.categories)}); at least 2 are needed to tell cells apart."
+        )
+        raise ValueError(msg)
+    return column.cat.codes.to_numpy(dtype=np.int64)
