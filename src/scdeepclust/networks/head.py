@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-ROWS = 512  # cells compared with all reference cells at once
+ROWS = 512  # cells compared with all clusters, or all reference cells, at once
 N_VOTES = 15
 MOST_REFERENCES = 20_000
 SAME = 1e-2  # of the typical distance to a neighbour: what is nearer is the reference cell itself
@@ -75,8 +75,10 @@ class Head(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Log of memberships, cells x clusters."""
-        if len(self.reference):
-            return torch.cat([self._votes(part) for part in self._parts(z)])
+        rule = self._votes if len(self.reference) else self._posterior
+        return torch.cat([rule(part) for part in self._parts(z)])
+
+    def _posterior(self, z: Tensor) -> Tensor:
         white = torch.einsum("nkd,kde->nke", z[:, None] - self.means, self.precisions_cholesky)
         log_det = self.precisions_cholesky.diagonal(dim1=1, dim2=2).log().sum(1)
         return (self.log_weights + log_det - white.square().sum(2) / 2).log_softmax(1)
