@@ -244,14 +244,14 @@ def jobs(part, n_seeds):
     if part == "leak":
         yield from product(["noise", "blobs"], FORMS, [2, 5, 14, 50], range(n_seeds))
     elif part == "counts":
-        yield from product(REAL, FORMS, [2, 8, 30], range(1))
+        yield from product(REAL, FORMS, [2, 8, 30], range(n_seeds))
     elif part == "agreement":
-        yield from product(AGREEMENT, ["1 head", "3 heads", "aekmeans"], [1, 0], range(1))
+        yield from product(AGREEMENT, ["1 head", "3 heads", "aekmeans"], [1, 0], range(n_seeds))
     elif part == "heads":
         yield from product(TWO_WAYS, ["default", "independence 0", "pruned"], [2], range(n_seeds))
     else:
-        yield from product(["types-1000-0.2", "lineage-1000-0.2"], DENOISERS, [1_500], range(1))
-        yield from product(["cellbench_rnamix"], DENOISERS, [0], range(1))
+        yield from product(["types-1000-0.2", "lineage-1000-0.2"], DENOISERS, [1_500], range(n_seeds))
+        yield from product(["cellbench_rnamix"], DENOISERS, [0], range(n_seeds))
 
 
 DENOISERS = ["none", "1 head", "3 heads", "pp.denoise"]
@@ -303,7 +303,7 @@ def main():
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--data", nargs="+", default=None)
     options = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -96,7 +96,7 @@ def test_lognormalised_values_and_representations_are_split_too(lognorm):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"keys": "leiden"}, "key='leiden' is not in adata.obs"),
+        ({"keys": "leiden"}, "keys='leiden' is not in adata.obs"),
         ({"keys": "empty"}, "keys='empty' has no label"),
         ({"n_neighbors": 0}, "n_neighbors=0 must be an integer"),
         ({"n_splits": 1.5}, "n_splits=1.5 must be an integer"),

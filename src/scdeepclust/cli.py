@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FAILURES = (ImportError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 
 # Behind the commands of methods, and `assign` because it takes two inputs: all others follow from their signature.
-BY_HAND = {"deepclust", "assign", "partition_loss"}  # the last gives a table, no cells
+BY_HAND = {"deepclust", "assign", "partition_loss", "tune"}  # the last two give tables, no cells
 
 
 def _command(

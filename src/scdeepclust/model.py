@@ -23,7 +23,7 @@ from .arguments import (
     resolve_seed,
 )
 from .checkpoint import Checkpoint, fingerprint
-from .data import align, covariate_keys, one_hot, read
+from .data import align, covariate_keys, one_hot, read, split
 from .distributed import from_rank_zero, gathered, n_processes, total
 from .metrics.lineage import lineage_preservation
 from .results import versions
@@ -183,8 +183,10 @@ class Model:
         saved = self._checkpoint(checkpoint, batch_size)
         with kept_threads():
             partition = self._choose(raw)
-            x = self._fit_inputs(raw)
-            self.net = self._build(raw)
+            learnt = self._to_learn_from(raw)
+            x = self._fit_inputs(learnt)
+            self.net = self._build(raw, learnt)
+            x = x if learnt is raw else None
             cells = replace(self._cells(raw, batch_size, x), partition=partition)
             cells = self.method.prepare(cells, self.seed)
         logger.info("running %s on %s cells", self.method.name(), f"{len(cells):,}")
@@ -418,6 +420,14 @@ class Model:
         self.choice = choice.record
         return choice.labels
 
+    def _to_learn_from(self, raw: Raw) -> Raw:
+        """The cells that anything may be fitted to before training: not those held out, where their loss is to be honest."""
+        if not self.method.scores_unseen:
+            return raw
+        seen = np.zeros(len(raw.obs_names), dtype=bool)
+        seen[split(len(seen), self.seed)[0].numpy()] = True
+        return raw.cells(seen)
+
     def _fit_inputs(self, raw: Raw) -> torch.Tensor | None:
         """Fit the transformation; several processes take that of the first."""
         x = None
@@ -433,14 +443,14 @@ class Model:
         self.inputs.to(self.device)
         return x
 
-    def _build(self, raw: Raw) -> torch.nn.Module:
+    def _build(self, raw: Raw, learnt: Raw) -> torch.nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
             net = self.method.network(
                 self.inputs, n_genes=len(raw.var_names), n_categories=sum(map(len, raw.categories))
             )
         with torch.no_grad():
-            self.method.initialise(net, self.inputs, raw)
+            self.method.initialise(net, self.inputs, raw, learnt)
             net.load_state_dict(from_rank_zero(lambda: {**net.state_dict(), **self._initial}))
         return net.to(self.device)
 

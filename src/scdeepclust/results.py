@@ -91,7 +91,7 @@ def write(
     adata.uns[key] = record
 
 
-def partitions(adata: AnnData, key: str) -> dict[str, pd.Series]:
+def partitions(adata: AnnData, key: str, argument: str = "key") -> dict[str, pd.Series]:
     """Clusters under `key`, by head where there are several: columns of `obsm[key + "_heads"]`, else `obs[key]`.
 
     Raises
@@ -104,8 +104,28 @@ def partitions(adata: AnnData, key: str) -> dict[str, pd.Series]:
     heads = adata.obsm.get(f"{key}_heads")
     if isinstance(heads, pd.DataFrame):
         return {str(name): heads[name] for name in heads}
-    need_key("key", key, adata.obs, "adata.obs")
+    need_key(argument, key, adata.obs, "adata.obs")
     return {key: adata.obs[key]}
+
+
+def named_partitions(adata: AnnData, keys: Sequence[str], argument: str) -> dict[str, pd.Series]:
+    """Partitions under each key of an argument, those of several heads by key and head.
+
+    Raises
+    ------
+    KeyError
+        A key names none.
+    ValueError
+        One has no label at all.
+    """
+    found = {}
+    for key in keys:
+        for name, column in partitions(adata, key, argument).items():
+            if column.isna().all():
+                msg = f"{argument}={name!r} has no label for any cell; leave it out."
+                raise ValueError(msg)
+            found[name if name == key else f"{key} {name}"] = column
+    return found
 
 
 def write_layer(adata: AnnData, name: str, values: pd.DataFrame, kept: np.ndarray) -> None:

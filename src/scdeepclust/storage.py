@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .model import Model
 
-FORMAT = 4
+FORMAT = 5
 SETTINGS, WEIGHTS, HISTORY = "model.json", "weights.safetensors", "history.json"
 
 

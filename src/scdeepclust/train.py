@@ -94,7 +94,7 @@ class Trainer:
         optimizer = self._optimizer(phase) if phase.epochs else None
         if first and stored:
             optimizer.load_state_dict(stored["optimizer"])
-        seen, held_out = self._split(n, phase)
+        seen, held_out = self._split(phase)
         bar = tqdm(
             total=phase.epochs, initial=first, desc=phase.name, unit="epoch", disable=not self.show or not phase.epochs
         )
@@ -158,13 +158,11 @@ class Trainer:
                 groups.setdefault(lr, []).append(p)
         return torch.optim.Adam([{"params": p, "lr": lr, "initial_lr": lr} for lr, p in groups.items()], fused=True)
 
-    def _split(self, n: int, phase: Phase) -> tuple[Tensor, Tensor | None]:
+    def _split(self, phase: Phase) -> tuple[Tensor, Tensor | None]:
         """Cells to train on and cells held out; the same again when a run goes on."""
         if phase.patience is None:
             return torch.arange(len(self.cells)), None
-        order = torch.randperm(len(self.cells), generator=torch.Generator().manual_seed(self.seed + rank() + n))
-        n_held_out = max(1, len(self.cells) // 10)
-        return order[n_held_out:].sort().values, order[:n_held_out]
+        return self.cells.split(self.seed)
 
     def _epoch(self, phase: Phase, optimizer: torch.optim.Optimizer, seen: Tensor) -> dict[str, float]:
         # Noise and dropout draw from torch's global stream, which is forked for the run and follows our generator.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .align import align
-from .cells import Batch, Cells, one_hot
+from .cells import Batch, Cells, one_hot, split
 from .columns import covariate_keys
 from .inputs import Inputs
 from .read import Raw, read
 
-__all__ = ["Batch", "Cells", "Inputs", "Raw", "align", "covariate_keys", "one_hot", "read"]
+__all__ = ["Batch", "Cells", "Inputs", "Raw", "align", "covariate_keys", "one_hot", "read", "split"]

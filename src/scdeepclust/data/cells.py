@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..distributed import largest, n_processes
+from ..distributed import largest, n_processes, rank
 from ..losses.representation.reconstruction import Counts
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ class Rows:
         row = torch.repeat_interleave(torch.arange(len(index), device=start.device), length)
         where = torch.arange(len(row), device=start.device) + (start - length.cumsum(0) + length)[row]
         return Counts(row, self.indices[where].long(), self.data[where], shape)
+
+
+def split(n_cells: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Which of so many cells of this process to learn from, in order, and which tenth to hold out."""
+    order = torch.randperm(n_cells, generator=torch.Generator().manual_seed(seed + rank()))
+    n_held_out = max(1, n_cells // 10)
+    return order[n_held_out:].sort().values, order[:n_held_out]
 
 
 def one_hot(codes: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -145,7 +152,12 @@ class Cells:
         for part in index.tensor_split(self.n_batches(len(index))):
             yield self[part]
 
-    def chunks(self) -> Iterator[Batch]:
-        """All cells in order, in large minibatches."""
-        for part in torch.arange(len(self)).split(CHUNK):
+    def chunks(self, index: Tensor | None = None) -> Iterator[Batch]:
+        """(Some) cells in order, in large minibatches."""
+        index = torch.arange(len(self)) if index is None else index
+        for part in index.split(CHUNK):
             yield self[part]
+
+    def split(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Cells to learn from, in order, and a tenth to hold out: the same in every phase of a run."""
+        return split(len(self), seed)

@@ -88,7 +88,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
         net.centroids = networks.Centroids(self.n_latent)
         return net
 
-    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw, learnt: Raw) -> None:
         """Let a decoder of counts begin at each gene's mean, which spares it many steps."""
         if self.needs_counts:
             net.mean.bias.copy_(inputs.log_mean(raw))

@@ -80,6 +80,9 @@ class Method(ABC):
     n_clusters: Annotated[int, Ge(2)] | None = None
 
     abstract: ClassVar[bool] = True
+    # Parameters that decide what is predicted of cells held out, where the method reports that loss (`report()["held_out"]`):
+    # settings that differ in any others can be compared by it. Nothing where there is no such loss.
+    predicts_by: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -117,6 +120,11 @@ class Method(ABC):
         return self.needs_counts
 
     @property
+    def scores_unseen(self) -> bool:
+        """Whether the loss on cells held out is of what the network has not seen of them."""
+        return bool(self.predicts_by)
+
+    @property
     def finds_number(self) -> str:
         """What finds the number of clusters where none is given, in words; nothing, and it is found before training."""
         return ""
@@ -129,8 +137,8 @@ class Method(ABC):
     def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
         """The network for so many genes and batches, with all state that the method will ever have."""
 
-    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:  # noqa: B027
-        """Set weights that the data suggest."""
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw, learnt: Raw) -> None:  # noqa: B027
+        """Set weights that the data suggest; what a loss on cells held out shall judge may be fitted to `learnt` only."""
 
     def prepare(self, cells: Cells, seed: int) -> Cells:
         """Derive from all cells what the method needs before training."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
@@ -92,6 +92,8 @@ class DeePWAK(FeatureMethod):
         Learning rate of Adam in joint training.
     """
 
+    predicts_by: ClassVar[tuple[str, ...]] = ("split", "transform", "gene_scaling", "n_pcs")
+
     split: Literal["auto", "count_split", "gene_split", "none"] = "auto"
     n_heads: Annotated[int, Ge(1)] = 1
     n_blocks: Annotated[int, Ge(1)] = 1
@@ -112,6 +114,11 @@ class DeePWAK(FeatureMethod):
     patience: Annotated[int, Ge(1)] = 10
     lr: Annotated[float, Gt(0)] = 1e-3
     cluster_lr: Annotated[float, Gt(0)] = 1e-3
+
+    @property
+    def scores_unseen(self) -> bool:
+        """The published form predicts what it has read."""
+        return self.split != "none"
 
     @property
     def needs_counts(self) -> bool:
@@ -143,12 +150,14 @@ class DeePWAK(FeatureMethod):
         return net
 
     def prepare(self, cells: Cells, seed: int) -> Cells:
-        """Average features over neighbours, for k-means to find clusters in."""
+        """Average features over neighbours, for k-means to find clusters in; not of cells held out, nor over them."""
         if cells.x is None or not self.n_diffusion:
             return cells
-        x = cells.x.cpu().numpy()
+        seen, _ = cells.split(seed)
+        target, x = cells.x.clone(), cells.x[seen].cpu().numpy()
         smooth = diffusion.average(x, n_neighbors=self.n_neighbors, n_steps=self.n_diffusion, random_state=seed)
-        return replace(cells, target=cells.x.new_tensor(smooth))
+        target[seen] = target.new_tensor(smooth)
+        return replace(cells, target=target)
 
     def halves(self, net: nn.Module, cells: Cells, batch: Batch, again: int = 0) -> losses.Halves:
         """What the network reads of a minibatch, and the error of what it predicts; in evaluation the same each time."""
@@ -171,7 +180,11 @@ class DeePWAK(FeatureMethod):
         return losses.of_molecules(batch.counts, batch.size, net.median_total, of_half, generator)
 
     def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
-        """Pretrain heads, place clusters, train all, and, where that is learned, the consensus."""
+        """Pretrain heads, place clusters, train all, and, where that is learned, the consensus.
+
+        Nothing before the score has seen the cells held out: no axes, no clusters to start from, no averages.
+        """
+        seen, _ = cells.split(seed)
         joint = {
             "epochs": cells.n_epochs(self.cluster_steps),
             "lr": self.cluster_lr,
@@ -182,15 +195,15 @@ class DeePWAK(FeatureMethod):
                 "pretrain",
                 epochs=cells.n_epochs(self.pretrain_steps),
                 loss=lambda batch: {"reconstruction": self.plain(net, cells, batch)},
-                start=lambda: self.center(net, cells),
+                start=lambda: self.center(net, cells, seen),
                 patience=self.patience,
                 lr=self.lr,
             ),
             Phase(
                 "cluster",
                 loss=lambda batch: self.denoise(net, cells, batch),
-                start=lambda: self.place(net, cells, seed),
-                end=lambda held_out: self.settle(net, cells, held_out, seed),
+                start=lambda: self.place(net, cells, seen, seed),
+                end=lambda held_out: self.settle(net, cells, seen, held_out, seed),
                 **joint,
             ),
         ]
@@ -199,7 +212,7 @@ class DeePWAK(FeatureMethod):
                 Phase(
                     "consensus",
                     loss=lambda batch: self.agree(net, cells, batch),
-                    end=lambda held_out: self.settle_consensus(net, cells, held_out),
+                    end=lambda held_out: self.settle_consensus(net, cells, seen, held_out),
                     lr_of={"blocks.": 0.0, "pools.": 0.0},
                     **joint,
                 )
@@ -238,7 +251,7 @@ class DeePWAK(FeatureMethod):
 
     # ------------------------------------------------------------------------------------------ before and after
 
-    def center(self, net: nn.Module, cells: Cells) -> None:
+    def center(self, net: nn.Module, cells: Cells, seen: Tensor) -> None:
         """Measure how far the mean of half a cell's features is from that of whole cells."""
         if self.split not in {"auto", "count_split"} or not cells.with_counts or cells.size is None:
             return
@@ -248,28 +261,29 @@ class DeePWAK(FeatureMethod):
 
         net.eval()
         sums = net.shift.new_zeros(len(net.shift) + 1)
-        for batch in cells.chunks():
-            seen = self.halves(net, cells, batch).seen
-            sums += torch.cat([seen.sum(0), seen.new_tensor([len(seen)])])
+        for batch in cells.chunks(seen):
+            x = self.halves(net, cells, batch).seen
+            sums += torch.cat([x.sum(0), x.new_tensor([len(x)])])
         sums = total(sums)
         net.shift.copy_(sums[:-1] / sums[-1])
         net.train()
 
-    def place(self, net: nn.Module, cells: Cells, seed: int) -> None:
+    def place(self, net: nn.Module, cells: Cells, seen: Tensor, seed: int) -> None:
         """Start partitioners from k-means in averaged features, together where there are several heads."""
         from ..distributed import from_rank_zero, gathered
 
         net.eval()
         whole = self.n_clusters is None  # then the first process has chosen clusters among its own cells
-        x = cells.target if cells.target is not None else networks.embed(net, cells)
+        x = (cells.target if cells.target is not None else networks.embed(net, cells))[seen]
         smooth = (x if whole else gathered(x)).cpu().numpy()
-        labels = from_rank_zero(lambda: self.starts(smooth, cells.partition, seed))
+        partition = _partition(cells, seen)
+        labels = from_rank_zero(lambda: self.starts(smooth, partition, seed))
         for b, block in enumerate(net.blocks):
             for a, head in enumerate(block):
-                z = _over(cells, lambda batch, b=b, head=head: head.autoencoder.encode(net.read(batch.x, b)))
+                z = _over(cells, lambda batch, b=b, head=head: head.autoencoder.encode(net.read(batch.x, b)), seen)
                 z = (z if whole else gathered(z)).cpu().numpy()
                 head.partitioner.load_state_dict(from_rank_zero(partial(self.started, head.partitioner, z, labels[a])))
-            self.sum_up(net, cells, b)
+            self.sum_up_block(net, cells, seen, b)
         net.train()
 
     def started(self, partitioner: nn.Module, z: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
@@ -285,7 +299,7 @@ class DeePWAK(FeatureMethod):
             few = np.random.default_rng(seed).choice(few, diffusion.EXACT_BELOW - 1, replace=False)
         labels = diffusion.additive(
             smooth[few],
-            self.n_clusters if self.n_clusters is not None else int(partition.max()) + 1,
+            min(self.n_clusters, len(few)) if self.n_clusters is not None else int(partition.max()) + 1,
             self.n_heads,
             first=None if self.n_clusters is not None else partition[few],
             independence=self.independence,
@@ -296,33 +310,39 @@ class DeePWAK(FeatureMethod):
         found[:, few] = labels
         return list(found)
 
-    def sum_up(self, net: nn.Module, cells: Cells, b: int) -> None:
-        """Averages within the clusters of a block's heads, over all cells as they are."""
+    def sum_up(self, net: nn.Module, cells: Cells, some: Tensor | None) -> None:
+        """Averages within all clusters, over (some) cells as they are."""
+        for b in range(self.n_blocks):
+            self.sum_up_block(net, cells, some, b)
+        if net.consensus is not None and net.consensus.learned:
+            net.consensus.means.set(_sums(cells, net.consensus.partitioner, lambda batch: net.encode(batch.x), some))
+
+    def sum_up_block(self, net: nn.Module, cells: Cells, some: Tensor | None, b: int) -> None:
+        """Averages within the clusters of a block's heads."""
         for head in net.blocks[b]:
 
             def embed(batch: Batch, head: nn.Module = head) -> Tensor:
                 return head.autoencoder.encode(net.read(batch.x, b))
 
-            head.means.set(_sums(cells, head.partitioner, embed))
+            head.means.set(_sums(cells, head.partitioner, embed, some))
 
-    def settle(self, net: nn.Module, cells: Cells, held_out: Tensor | None, seed: int) -> None:
-        """Average over all cells, remove clusters that are not needed, start a consensus of all heads, and take score."""
+    def settle(self, net: nn.Module, cells: Cells, seen: Tensor, held_out: Tensor | None, seed: int) -> None:
+        """Remove clusters that are not needed, start a consensus of all heads, and take score."""
         net.eval()
-        for b in range(self.n_blocks):
-            self.sum_up(net, cells, b)
+        self.sum_up(net, cells, seen)
         if self.prune:
-            self.remove_surplus(net, cells, held_out)
+            self.remove_surplus(net, cells, seen, held_out)
         if net.consensus is not None:
-            self.start_consensus(net, cells, seed)
+            self.start_consensus(net, cells, seen, seed)
         self.finish(net, cells, held_out)
 
-    def settle_consensus(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
+    def settle_consensus(self, net: nn.Module, cells: Cells, seen: Tensor, held_out: Tensor | None) -> None:
         """The same for a consensus that has been learned."""
         net.eval()
-        self.sum_up_consensus(net, cells)
+        self.sum_up(net, cells, seen)
         self.finish(net, cells, held_out)
 
-    def remove_surplus(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
+    def remove_surplus(self, net: nn.Module, cells: Cells, seen: Tensor, held_out: Tensor | None) -> None:
         """Remove clusters, each time the one missed least, as long as the loss stays within a standard error of the first."""
         loss = self.errors(net, cells, held_out)[:, 0]
         most = float(loss.mean() + loss.std() / len(loss) ** 0.5)
@@ -333,7 +353,7 @@ class DeePWAK(FeatureMethod):
                     if min(found) > most:
                         break
                     head.keep(_all_but(found.index(min(found)), head.n_clusters()))
-                self.sum_up(net, cells, b)
+                self.sum_up_block(net, cells, seen, b)
 
     def without(self, net: nn.Module, cells: Cells, held_out: Tensor | None, head: nn.Module, k: int) -> float:
         """Held-out loss where a head lacks a cluster."""
@@ -343,30 +363,25 @@ class DeePWAK(FeatureMethod):
         head.load_state_dict(kept)
         return found
 
-    def start_consensus(self, net: nn.Module, cells: Cells, seed: int) -> None:
+    def start_consensus(self, net: nn.Module, cells: Cells, seen: Tensor, seed: int) -> None:
         """Clusters of what all heads predict together, from which a learned consensus starts."""
         from ..distributed import from_rank_zero, gathered
 
         whole = self.n_clusters is None
-        together = _over(cells, lambda batch: net.together(net.embeddings(batch.x)))
-        embedded = _over(cells, lambda batch: net.encode(batch.x)) if net.consensus.learned else together
+        together = _over(cells, lambda batch: net.together(net.embeddings(batch.x)), seen)
+        embedded = _over(cells, lambda batch: net.encode(batch.x), seen) if net.consensus.learned else together
         together, embedded = ((x if whole else gathered(x)).cpu().numpy() for x in (together, embedded))
 
         def started() -> dict[str, Tensor]:
-            start = diffusion.means(together, cells.partition) if whole else None
-            n = len(start) if whole else self.n_clusters
+            start = diffusion.means(together, _partition(cells, seen)) if whole else None
+            n = len(start) if whole else min(self.n_clusters, len(together))
             with diffusion.fewer_allowed():
                 found = clustering.find(together, "kmeans", n, start=start, n_init=self.n_init, random_state=seed)
             net.consensus.partitioner.start(embedded[found.cells], found.labels, spherical=not net.consensus.learned)
             return net.consensus.partitioner.state_dict()
 
         net.consensus.partitioner.load_state_dict(from_rank_zero(started))
-        self.sum_up_consensus(net, cells)
-
-    def sum_up_consensus(self, net: nn.Module, cells: Cells) -> None:
-        """Averages within the clusters of a learned consensus."""
-        if net.consensus.learned:
-            net.consensus.means.set(_sums(cells, net.consensus.partitioner, lambda batch: net.encode(batch.x)))
+        self.sum_up(net, cells, seen)
 
     def errors(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> Tensor:
         """Held-out loss of the prediction for each cell held out, and that of no prediction: cells x 2."""
@@ -385,11 +400,12 @@ class DeePWAK(FeatureMethod):
         return gathered(torch.cat(found))
 
     def finish(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
-        """Record the loss on cells held out, and what gives each gene's denoised values their mean."""
+        """Record the loss on cells held out; then average over all cells, and give each gene's denoised values their mean."""
         from ..distributed import total
 
         loss, mean = self.errors(net, cells, held_out).T
         net.score.copy_(loss.new_tensor([float(loss.mean()), float(loss.std()) / len(loss) ** 0.5, float(mean.mean())]))
+        self.sum_up(net, cells, None)
         if len(net.gain):
             sums = sum(net.expression(net.predict(net.encode(batch.x))).sum(0) for batch in cells.chunks())
             n = total(sums.new_tensor([float(len(cells))]))
@@ -402,7 +418,7 @@ class DeePWAK(FeatureMethod):
         """Memberships in the only head's clusters, or in those of the consensus."""
         return net.log_soft_assign(z)
 
-    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw, learnt: Raw) -> None:
         """Remember the mean of each gene, which denoised expression is to keep."""
         if inputs.kind != "rep":
             net.gene_mean.copy_(inputs.mean_expression(raw))
@@ -434,19 +450,31 @@ class DeePWAK(FeatureMethod):
         return {"held_out": dict(zip(names, net.score.tolist(), strict=True)), "n_clusters_of_heads": sizes}
 
 
-def _over(cells: Cells, function: Callable[[Batch], Tensor]) -> Tensor:
-    """Something of all cells of this process, in their order."""
+def _partition(cells: Cells, some: Tensor) -> np.ndarray | None:
+    """The chosen clusters that some cells have, numbered from 0; -1 for those without a say."""
+    if cells.partition is None:
+        return None
+    labels = cells.partition[some.numpy()]
+    known = labels >= 0
+    labels[known] = np.unique(labels[known], return_inverse=True)[1]
+    return labels
+
+
+def _over(cells: Cells, function: Callable[[Batch], Tensor], some: Tensor | None = None) -> Tensor:
+    """Something of (some) cells of this process, in their order."""
     import torch
 
-    return torch.cat([function(batch) for batch in cells.chunks()])
+    return torch.cat([function(batch) for batch in cells.chunks(some)])
 
 
-def _sums(cells: Cells, partitioner: nn.Module, embed: Callable[[Batch], Tensor]) -> diffusion.ClusterSums:
-    """Sums over the clusters of all cells of all processes."""
+def _sums(
+    cells: Cells, partitioner: nn.Module, embed: Callable[[Batch], Tensor], some: Tensor | None
+) -> diffusion.ClusterSums:
+    """Sums over the clusters of (some) cells of all processes."""
     from ..distributed import total
 
     sums = None
-    for batch in cells.chunks():
+    for batch in cells.chunks(some):
         z = embed(batch)
         found = diffusion.cluster_sums(partitioner(z).exp(), z)
         sums = found if sums is None else sums.plus(found)

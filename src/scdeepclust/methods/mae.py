@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Lt
 
@@ -52,9 +52,16 @@ class MAE(EncoderMethod):
         Training ends after this many epochs without a lower loss on a tenth of the cells, held out.
     """
 
+    predicts_by: ClassVar[tuple[str, ...]] = ("form", "mask_rate", "transform", "gene_scaling")
+
     form: Literal["masked", "scmae"] = "masked"
     mask_rate: Annotated[float, Gt(0), Lt(1)] = 0.3
     patience: Annotated[int, Ge(1)] = 10
+
+    @property
+    def scores_unseen(self) -> bool:
+        """scMAE's loss runs over all genes."""
+        return self.form == "masked"
 
     @property
     def reads_values(self) -> bool:
@@ -79,16 +86,17 @@ class MAE(EncoderMethod):
             rotation=inputs.components.clone() if inputs.principal else None,
             predicts_mask=self.form == "scmae",
         )
+        net.register_buffer("score", net.decoder.weight.new_full((3,), float("nan")))
         return self.attach_head(net, self.n_latent)
 
-    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw, learnt: Raw) -> None:
         """Begin as PCA."""
         if self.n_pcs is None:
             return
         components, spread = inputs.components, 1.0
         if not inputs.principal:
-            twin = super().inputs(raw.kind)
-            twin.fit(raw, seed=0)
+            twin = super().inputs(learnt.kind)
+            twin.fit(learnt, seed=0)
             components, spread = twin.components, float(twin.spread / inputs.spread)
         net.start(components[: net.axes.out_features], spread)
 
@@ -99,6 +107,7 @@ class MAE(EncoderMethod):
                 "pretrain",
                 epochs=cells.n_epochs(self.pretrain_steps),
                 loss=lambda batch: self.learn(net, batch),
+                end=lambda held_out: self.take_score(net, cells, held_out),
                 patience=self.patience,
                 lr=self.lr,
             ),
@@ -111,12 +120,50 @@ class MAE(EncoderMethod):
         generator = None if net.training else _generator(genes.device)
         if self.form == "scmae":
             return self.swapped(net, genes, generator)
+        hidden, chance = self.hide(genes, batch, generator)
+        return {"masked": losses.masked_mse(self.predicted(net, genes, hidden, chance), genes, hidden, chance)}
+
+    def hide(self, genes: Tensor, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Which entries are hidden, and the chance of each."""
         there = genes.new_ones(genes.shape, dtype=bool) if batch.counts is None else batch.counts.dense() > 0
         chance = losses.masking_chances(there, self.mask_rate)
-        hidden = _uniform(genes, generator) < chance
+        return _uniform(genes, generator) < chance, chance
+
+    @staticmethod
+    def predicted(net: nn.Module, genes: Tensor, hidden: Tensor, chance: Tensor) -> Tensor:
+        """Genes as the network tells them from those that are not hidden."""
         # Scaled up as in dropout, so that axes have the expected values of the whole cell.
-        prediction, _ = net.decode(net.embed(genes * ~hidden / (1 - chance)))
-        return {"masked": losses.masked_mse(prediction, genes, hidden, chance)}
+        return net.decode(net.embed(genes * ~hidden / (1 - chance)))[0]
+
+    def take_score(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
+        """Record the loss on cells held out, its standard error, and the loss of predicting the mean."""
+        if not self.scores_unseen:
+            return
+        import torch
+
+        from ..distributed import gathered
+
+        net.eval()
+        found = []
+        for batch in cells.batches(held_out):
+            genes = net.genes(batch.x)
+            hidden, chance = self.hide(genes, batch, _generator(genes.device))
+            weight = hidden / chance
+            errors = (self.predicted(net, genes, hidden, chance) - genes).square(), genes.square()
+            found.append(torch.stack([*((weight * error).sum(1) for error in errors), weight.sum(1)], 1))
+        loss, mean, weight = gathered(torch.cat(found)).T
+        each = (loss - loss.sum() / weight.sum() * weight) / weight.mean()  # of a ratio of means
+        error = each.std() / len(each) ** 0.5
+        net.score.copy_(torch.stack([loss.sum() / weight.sum(), error, mean.sum() / weight.sum()]))
+        net.train()
+
+    def report(self, net: nn.Module, cells: Cells) -> dict[str, Any]:
+        """The loss on genes hidden in cells held out, beside what every encoder reports."""
+        found = super().report(net, cells)
+        if not self.scores_unseen:
+            return found
+        names = ("loss", "loss_se", "loss_of_mean")
+        return found | {"held_out": dict(zip(names, net.score.tolist(), strict=True))}
 
     def swapped(self, net: nn.Module, genes: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Terms of scMAE."""

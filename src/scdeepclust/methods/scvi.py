@@ -90,7 +90,7 @@ class SCVI(ClusteredMethod):
         )
         return self.attach_head(net, self.n_latent)
 
-    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw, learnt: Raw) -> None:
         """The depth that a size factor of one stands for."""
         net.log_depth.copy_((inputs.median_total * inputs.used_share).log())
 

@@ -131,12 +131,12 @@ class VaDE(AutoencoderMethod):
             zero_inflated=self.likelihood == "zinb",
         )
 
-    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw) -> None:
+    def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw, learnt: Raw) -> None:
         """Let a decoder of counts begin at each gene's mean, or a softmax over genes at the cells' depth."""
         if self.network_type == "batchnorm":
             net.log_depth.copy_((inputs.median_total * inputs.used_share).log())
         else:
-            super().initialise(net, inputs, raw)
+            super().initialise(net, inputs, raw, learnt)
 
     def started_from(
         self, init: Any, *, var_names: list[str], categories: list[list[str]]

@@ -13,5 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "_lineage": ["lineage"],
         "_n_clusters": ["n_clusters", "recut"],
         "_partition_loss": ["partition_loss"],
+        "_tune": ["tune"],
     },
 )

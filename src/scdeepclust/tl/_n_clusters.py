@@ -52,7 +52,8 @@ def n_clusters(
     resolution
         Of the Leiden communities to start from; the result hardly depends on it.
     partitions
-        Columns of `obs` to choose from instead, such as Leiden at several resolutions. The choice is the finest of which
+        Columns of `obs` to choose from instead, such as Leiden at several resolutions, or results with several heads,
+        each of which is a partition. The choice is the finest of which
         no two clusters would be joined; if there is none, the one that joining changes least.
     scheme
         `"count_split"` splits the molecules of counts; `"gene_split"` the genes of other values. `"auto"` takes the
@@ -128,11 +129,7 @@ def n_clusters(
         if not partitions:
             msg = "partitions is empty; name columns of adata.obs, or leave it out."
             raise ValueError(msg)
-    for name in partitions or ():
-        need_key("partitions", name, adata.obs, "adata.obs")
-        if adata.obs[name].isna().all():
-            msg = f"partitions={name!r} has no label for any cell; leave it out."
-            raise ValueError(msg)
+    columns = results.named_partitions(adata, partitions or (), "partitions")
     seed = resolve_seed(random_state)
     raw = read(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, drop_empty=drop_empty)
     inputs = Inputs(raw.kind, transform, gene_scaling, n_pcs)
@@ -141,7 +138,7 @@ def n_clusters(
         if partitions is None:
             choice = selection.choose_n_clusters(raw, inputs, resolution=resolution, **options)
         else:
-            codes = {name: _codes(adata.obs[name])[raw.kept] for name in partitions}
+            codes = {name: _codes(column)[raw.kept] for name, column in columns.items()}
             choice = selection.choose_partition(raw, inputs, codes, **options)
     adata = adata.copy() if copy else adata
     for name, labels in ((key_added, choice.labels), (f"{key_added}_fine", choice.fine)):

@@ -109,14 +109,10 @@ def partition_loss(
         if not value > 0:
             msg = f"resolutions={list(resolutions)!r} must all be above 0."
             raise ValueError(msg)
-    partitions = {}
-    for key in [keys] if isinstance(keys, str) else keys:
-        for name, column in results.partitions(adata, key).items():
-            if column.isna().all():
-                msg = f"keys={name!r} has no label for any cell; leave it out."
-                raise ValueError(msg)
-            codes = column.astype("category").cat.remove_unused_categories().cat.codes
-            partitions[name if name == key else f"{key} {name}"] = codes.to_numpy(dtype=np.int64)
+    partitions = {
+        name: column.astype("category").cat.remove_unused_categories().cat.codes.to_numpy(dtype=np.int64)
+        for name, column in results.named_partitions(adata, [keys] if isinstance(keys, str) else keys, "keys").items()
+    }
     seed = resolve_seed(random_state)
     raw = read(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, drop_empty=drop_empty)
     with kept_threads():
