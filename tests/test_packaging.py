@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -43,3 +44,10 @@ def test_the_recipe_is_yaml_once_it_is_filled_in():
 
 def test_types_are_declared():
     assert (ROOT / "src" / "scdeepclust" / "py.typed").exists()
+
+
+def test_the_entry_for_bio_tools_is_of_this_package_and_the_wrappers_refer_to_it():
+    entry = json.loads((ROOT / "packaging" / "biotools.json").read_text())
+    assert entry["name"] == PROJECT["name"]
+    assert entry["license"] == PROJECT["license"]
+    assert f'<xref type="bio.tools">{entry["biotoolsID"]}</xref>' in (ROOT / "galaxy" / "macros.xml").read_text()
