@@ -60,7 +60,7 @@ class MAE(EncoderMethod):
 
     @property
     def scores_unseen(self) -> bool:
-        """scMAE's loss runs over all genes."""
+        """ScMAE's loss runs over all genes."""
         return self.form == "masked"
 
     @property

@@ -111,7 +111,6 @@ def n_clusters(
     from .. import results, selection
     from ..arguments import resolve_seed
     from ..data import Inputs, read
-    from ..data.checks import need_key
     from ..train import kept_threads
 
     results.check_key(key_added)
