@@ -37,7 +37,7 @@ WRAPS_ARRAYS = ("diffusion/partition.py", "methods/scvi.py")
 
 # Nothing imports, when it is loaded, from a room of a higher floor.
 FLOORS = [
-    ("distributed", "schedule", "losses", "views", "networks", "diffusion", "clustering"),
+    ("distributed", "kernels", "schedule", "losses", "views", "networks", "diffusion", "clustering"),
     ("data",),
     ("methods", "selection"),
     ("train", "checkpoint", "arguments"),

@@ -43,11 +43,14 @@ class Triplet(ContrastMethod):
         Column of `obs` with labels for `positives="labels"`; some may be missing. Nothing else ever reads labels.
     margin
         In squared distances of unit vectors, which are at most 4.
+    lr
+        Learning rate of Adam. At 1e-3 semi-hard triplets spread types over so many directions that k-means cuts them.
     """
 
     positives: Literal["neighbors", "views", "labels"] = "neighbors"
     labels_key: str | None = None
     margin: Annotated[float, Gt(0), Lt(4)] = 0.2
+    lr: Annotated[float, Gt(0)] = 3e-4
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -39,13 +39,23 @@ def thin(
     molecules of genes that are not used are not there to be thinned.
     """
     share = (depth / size).clamp(max=0.5)
-    p = share[:, 0][counts.row]
-    drawn = torch.rand(p.shape, generator=generator, device=p.device)
-    first, second = (drawn < p).float(), ((drawn >= p) & (drawn < 2 * p)).float()
-    # That is all for single molecules, which most counts are; binomial draws take ten times longer.
-    more = (counts.value != 1).nonzero()[:, 0]
-    value, p = counts.value[more], p[more]
-    first[more] = torch.binomial(value, p, generator=generator)
-    second[more] = torch.binomial(value - first[more], p / (1 - p), generator=generator)
+    seed = torch.randint(2**62, (), generator=generator, device=size.device)
+    if counts.value.device.type == "cpu":
+        first, second, many = _drawn(counts, share[:, 0], int(seed))
+    else:
+        first, second = torch.empty_like(counts.value), torch.empty_like(counts.value)
+        many = slice(None)
+    value, p = counts.value[many], share[:, 0][counts.row[many]]
+    first[many] = torch.binomial(value, p, generator=generator)
+    second[many] = torch.binomial(value - first[many], p / (1 - p), generator=generator)
     size = size * share
     return (counts._replace(value=first), size), (counts._replace(value=second), size)
+
+
+def _drawn(counts: Counts, share: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Parts of the counts of a few molecules, and which counts are of many."""
+    from ._molecules import MOST, two_parts
+
+    first, second = torch.empty_like(counts.value), torch.empty_like(counts.value)
+    two_parts(*(part.numpy() for part in (counts.value, counts.row, share)), seed, first.numpy(), second.numpy())
+    return first, second, (counts.value > MOST).nonzero()[:, 0]

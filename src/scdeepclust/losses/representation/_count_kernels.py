@@ -7,11 +7,14 @@ needs (exp, log) is done with polynomials that LLVM turns into vector instructio
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
+
+from ...kernels import compiled
 
 f32, f64, i32 = np.float32, np.float64, np.int32
 
@@ -42,14 +45,6 @@ LOG_FACTORIAL = np.array([math.lgamma(count + 1) for count in range(256)])
 # contract allows fused multiply-add; reordering would break the two-part log 2 and the order of sums.
 options = {"error_model": "numpy", "fastmath": {"contract", "nsz"}}
 inlined, row_pass = njit(**options, forceinline=True), njit(**options)
-
-
-def compiled(function):
-    """Compile for good: next to the source or in the user's cache, or if nothing can be written, for this process."""
-    try:
-        return njit(function, **options, nogil=True, cache=True)
-    except RuntimeError:
-        return njit(function, **options, nogil=True)
 
 
 @intrinsic
@@ -188,7 +183,7 @@ def _positive_count(x, eta, tau, theta, e, log1p):
     return loss, -x * complement / (1.0 + e), rate - x * sigmoid / (1.0 + e)
 
 
-@compiled
+@partial(compiled, **options)
 def nb_rows(counts, dispersion, log_mean, grad, first, last, sums):
     """Loss of the non-zeros of some rows, their gradient, and per gene sums: softplus, its rest, slope at non-zeros."""
     pointer, gene, value = counts
@@ -208,7 +203,7 @@ def nb_rows(counts, dispersion, log_mean, grad, first, last, sums):
     return total
 
 
-@compiled
+@partial(compiled, **options)
 def zinb_rows(counts, dispersion, log_mean, logits, grad, grad_logits, first, last, sums):
     """Loss of the non-zeros of some rows, gradients, and per gene sums: loss of zeros, slope of it, slope at non-zeros."""
     pointer, gene, value = counts
