@@ -82,12 +82,12 @@ def work(name, jobs):
         sdc.Model(few, method, n_clusters=3, **source, **steps).train(progress=False)
     for embedding, seed in dict.fromkeys((embedding, seed) for embedding, seed, _ in jobs):
         wanted = [given for *job, given in jobs if job == [embedding, seed]]
-        for row in rows(adata, source, truth, embedding, seed, wanted):
+        for row in rows(adata, source, truth, embedding=embedding, seed=seed, wanted=wanted):
             row |= {"lineage": sdc.metrics.lineage_preservation(row.pop("z"), space)["score"]}
             print(json.dumps({"embedding": embedding, "dataset": name, "seed": seed} | row), flush=True)
 
 
-def rows(adata, source, truth, embedding, seed, wanted):
+def rows(adata, source, truth, *, embedding, seed, wanted):
     """Scores with the number of clusters given, chosen, or both.
 
     Where clusters are found after training, one training serves both: the data's choice does not depend on it.
