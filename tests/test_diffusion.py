@@ -79,6 +79,29 @@ def test_neighbours_are_scikit_learns(rows):
     np.testing.assert_allclose(found[1], distances[:, 1:], rtol=1e-3)
 
 
+@pytest.mark.parametrize(("n", "k"), [(400, 15), (50, 5), (9, 15), (2, 15)])
+def test_weights_of_the_graph_are_scanpys(n, k):
+    import anndata as ad
+
+    x = np.random.default_rng(n).normal(size=(n, 6)).astype(np.float32)
+    found = diffusion.connectivities(x, k)
+    assert (found != found.T).nnz == 0
+    if n == 2:  # too few for scanpy
+        np.testing.assert_allclose(found.toarray(), 1 - np.eye(2))
+        return
+    adata = ad.AnnData(obsm={"x": x})
+    diffusion.into_scanpy(adata, k, use_rep="x", random_state=0)
+    np.testing.assert_allclose(found.toarray(), adata.obsp["connectivities"].toarray(), atol=2e-6)
+
+
+def test_cells_that_are_equal_have_finite_weights():
+    x = np.repeat(np.eye(3, dtype=np.float32), 20, axis=0)
+    found = diffusion.connectivities(x, 15)
+    assert np.isfinite(found.data).all()
+    assert found.data.max() == 1
+    assert sparse.csgraph.connected_components(found)[0] >= 3
+
+
 def test_neighbours_of_some_cells_are_those_among_all():
     x = np.repeat(np.random.default_rng(0).normal(size=(20, 3)), 3, axis=0)  # with duplicates
     rows = np.array([5, 50, 17])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .graph import EXACT_BELOW, average, into_scanpy
+from .graph import EXACT_BELOW, average, connectivities
 
 MOST_TURNS, ENOUGH = 50, 1e-4  # of partitions that take turns, until a turn gains less than this share
 
@@ -170,12 +170,18 @@ def communities_at(
     import scanpy as sc
     from anndata import AnnData
 
-    bare = AnnData(obs=pd.DataFrame(index=pd.RangeIndex(len(z)).astype(str)), obsm={"z": np.ascontiguousarray(z)})
-    into_scanpy(bare, n_neighbors, use_rep="z", random_state=random_state)
+    bare = AnnData(obs=pd.DataFrame(index=pd.RangeIndex(len(z)).astype(str)))
+    graph = connectivities(z, n_neighbors, random_state=random_state)
     found = []
     for resolution in resolutions:
         sc.tl.leiden(
-            bare, resolution=resolution, random_state=random_state, flavor="igraph", n_iterations=2, directed=False
+            bare,
+            resolution=resolution,
+            random_state=random_state,
+            adjacency=graph,
+            flavor="igraph",
+            n_iterations=2,
+            directed=False,
         )
         found.append(bare.obs["leiden"].cat.codes.to_numpy(dtype=np.int64))
     return found
