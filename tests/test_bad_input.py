@@ -94,13 +94,14 @@ class TestCountsAreNeeded:
     def test_where_there_are_none(self, counts, refused, counting, value):
         counts.layers["bad"] = spoiled(counts.copy(), value).X
         counts.X = counts.layers["bad"]
-        words = ["adata.layers['bad']", "No layer holds counts", "likelihood='mse'"]
+        words = ["adata.layers['bad']", "No layer holds counts", counting.small().without_counts]
         refused(counts, ValueError, *words, method=counting.small(), layer="bad")
 
 
 def test_counts_are_needed_but_a_representation_is_given(counts, refused, counting):
     counts.obsm["pcs"] = np.ones((300, 4))
-    refused(counts, ValueError, "use_rep='pcs'", "likelihood='mse'", method=counting.small(), use_rep="pcs")
+    method = counting.small()
+    refused(counts, ValueError, "use_rep='pcs' holds no counts", method.without_counts, method=method, use_rep="pcs")
 
 
 def test_negative_values_are_taken_only_when_asked(counts, refused):

@@ -19,6 +19,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
+from scipy import sparse
 
 import scdeepclust as sdc
 from scdeepclust import cli, commands, config, described, files, options, report
@@ -549,3 +550,41 @@ def test_a_disturbed_run_names_its_checkpoint(folder, monkeypatch, capsys):
     assert cli.main([DEFAULT, "in.h5ad", "out.h5ad", "--checkpoint", "run.ckpt"]) == 130
     said = "scdeepclust: interrupted; the output was not written; the same command goes on from 'run.ckpt'\n"
     assert capsys.readouterr() == ("", said)
+
+
+def write_10x(folder, names):
+    import gzip
+
+    from scipy.io import mmwrite
+
+    folder.mkdir(parents=True)
+    counts = sparse.coo_matrix(np.random.default_rng(0).poisson(1.0, (len(names), 9)))
+    with gzip.open(folder / "matrix.mtx.gz", "wb") as file:
+        mmwrite(file, counts)
+    for name, lines in {
+        "features.tsv.gz": [f"ENSG{i}\t{gene}\tGene Expression" for i, gene in enumerate(names)],
+        "barcodes.tsv.gz": [f"cell{i}-1" for i in range(9)],
+    }.items():
+        with gzip.open(folder / name, "wt") as file:
+            file.write("\n".join(lines) + "\n")
+
+
+def test_names_that_repeat_are_numbered_and_said(tmp_path, caplog):
+    write_10x(tmp_path / "x", ["A", "B", "A", "C"])
+    adata = files.read(tmp_path / "x")
+    assert list(adata.var_names) == ["A", "B", "A-1", "C"]
+    assert "1 names of genes repeat ('A')" in caplog.text
+
+
+def test_folders_that_are_nearly_right_are_helped(tmp_path):
+    write_10x(tmp_path / "outs" / "filtered_feature_bc_matrix", ["A", "B"])
+    (tmp_path / "outs" / "raw_feature_bc_matrix").mkdir()
+    (tmp_path / "outs" / "raw_feature_bc_matrix" / "matrix.mtx.gz").touch()
+    with pytest.raises(ValueError, match=r"neither a zarr store.*Did you mean '.*filtered_feature_bc_matrix'\?"):
+        files.read(tmp_path / "outs")
+    with pytest.raises(ValueError, match=r"matrix of a folder that 10x wrote: give the folder, '.*filtered_feature"):
+        files.read(tmp_path / "outs" / "filtered_feature_bc_matrix" / "matrix.mtx.gz")
+    (tmp_path / "geo").mkdir()
+    (tmp_path / "geo" / "GSM1_matrix.mtx.gz").touch()
+    with pytest.raises(ValueError, match=r"Take the prefix off its files: 'GSM1_matrix.mtx.gz'"):
+        files.read(tmp_path / "geo")

@@ -253,8 +253,8 @@ def test_a_root_needs_a_cluster(tree):
 
 
 def test_a_gene_that_points_nowhere_is_refused(tree):
-    x = tree.X.toarray()
-    x[:, 0], x[:, 1] = 0, 2
+    x = np.log1p(tree.X.toarray())
+    x[:, 0], x[:, 1] = 0, 2.5
     tree.X = x
     with pytest.raises(ValueError, match=r"gene0.*zero in every cell"):
         order(tree, root="gene0")
@@ -262,6 +262,24 @@ def test_a_gene_that_points_nowhere_is_refused(tree):
         order(tree, root="gene1")
     with pytest.raises(KeyError, match="missing"):
         order(tree, root="gene2", layer="missing")
+
+
+def test_a_gene_is_looked_for_at_equal_depth_and_a_near_tie_is_told(tree, caplog):
+    codes = tree.obs["cell_type"].astype("category").cat.codes.to_numpy()
+    x = np.full(tree.shape, 2.0)
+    x[:, 0] = np.where(codes == 1, 3, 2)
+    x[codes == 2] *= 10  # deep cells have more of every gene
+    tree.X = x
+    with caplog.at_level("INFO"):
+        found = order(tree, root="gene0")
+    assert found.obs["cell_type"].iloc[found.obs["lineage_pseudotime"].argmin()] == "S1"
+    assert "gene0 is highest in cluster S1: S1 " in caplog.text
+    assert "check the root" not in caplog.text
+    x[:, 0] = np.random.default_rng(0).poisson(3, len(x))
+    tree.X = x
+    with caplog.at_level("WARNING"):
+        order(tree, root="gene0")
+    assert "hardly differs between clusters" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:(Observation|Variable) names are not unique")

@@ -425,6 +425,16 @@ def test_what_was_written_to_disk_is_drawn(make, tmp_path):
             np.testing.assert_array_equal(a.get_xydata(), b.get_xydata())
 
 
+def test_the_only_record_of_a_number_is_found():
+    adata = ad.AnnData(np.zeros((3, 2), dtype=np.float32), uns={"deepclust": {"n_clusters": chosen()}, "other": {}})
+    assert pl.n_clusters(adata, show=False)[-1].get_title("left") == pl.n_clusters(adata, key="deepclust", show=False)[
+        -1
+    ].get_title("left")
+    adata.uns["another"] = chosen()
+    with pytest.raises(KeyError, match=r"key='n_clusters' is not in adata.uns"):
+        pl.n_clusters(adata, show=False)
+
+
 # gene_pairs
 
 
@@ -432,29 +442,44 @@ def points(ax):
     return np.asarray(ax.collections[0].get_offsets())
 
 
+def logged(genes):
+    counts = genes.X.toarray()
+    depth = counts.sum(1, keepdims=True)
+    return np.log1p(counts / np.maximum(depth, 1) * np.median(depth[depth > 0]))
+
+
 def test_values_before_and_after(genes):
     axes = pl.gene_pairs(genes, [("Gata1", "Klf1"), ("Klf1", "Mpo")], show=False)
     assert axes.shape == (2, 2)
     for row, pair in zip(axes, [(0, 1), (1, 2)], strict=True):
-        for ax, values in zip(row, (genes.X.toarray(), genes.layers["denoised"]), strict=True):
+        for ax, values in zip(row, (logged(genes), genes.layers["denoised"]), strict=True):
             found, wanted = points(ax), values[:, pair]
-            np.testing.assert_array_equal(found[np.lexsort(found.T)], wanted[np.lexsort(wanted.T)])
+            np.testing.assert_allclose(found[np.lexsort(found.T)], wanted[np.lexsort(wanted.T)], rtol=1e-6)
             assert (ax.get_xlabel(), ax.get_ylabel()) == tuple(genes.var_names[list(pair)])
 
 
 def test_correlation_is_in_the_title(genes):
     before, after = pl.gene_pairs(genes, ("Gata1", "Klf1"), show=False)[0]
-    r = np.corrcoef(genes.X.toarray()[:, :2].T)[0, 1]
-    assert before.get_title() == f"X, r = {r:.2f}"
+    r = np.corrcoef(logged(genes)[:, :2].T)[0, 1]
+    assert before.get_title() == f"log-normalised counts, r = {r:.2f}"
     assert after.get_title() == "denoised, r = 1.00"
     assert pl.gene_pairs(genes, ("Gata1", "Flat"), show=False)[0, 1].get_title() == "denoised, r undefined"
 
 
 def test_layers_can_be_named(genes):
     before, after = pl.gene_pairs(genes, ("Gata1", "Klf1"), raw_layer="denoised", layer="scaled", show=False)[0]
-    assert before.get_title().startswith("denoised, ")
+    assert before.get_title() == "log-normalised counts, r = 1.00"  # these are whole numbers
     assert after.get_title().startswith("scaled, ")
     assert points(after).min() < 0
+
+
+def test_a_table_of_a_few_denoised_genes_will_do(genes):
+    few = pd.DataFrame(genes.layers["denoised"][:, :2], index=genes.obs_names, columns=genes.var_names[:2])
+    genes.obsm["few"] = few
+    after = pl.gene_pairs(genes, ("Gata1", "Klf1"), layer="few", show=False)[0, 1]
+    np.testing.assert_allclose(np.sort(points(after)[:, 0]), np.sort(few["Gata1"]))
+    with pytest.raises(KeyError, match=r"pairs='Mpo' is not in adata.obsm\['few'\]"):
+        pl.gene_pairs(genes, ("Gata1", "Mpo"), layer="few", show=False)
 
 
 def test_categories_have_the_same_colour_in_all_panels(genes):
@@ -578,6 +603,13 @@ def test_umap_of_stored_coordinates_and_several_columns():
     found = np.asarray(axes[0].collections[0].get_offsets())
     order = axes[0].collections[0].get_array().astype(int)
     np.testing.assert_array_equal(found, adata.obsm["X_deepclust"][order, :2])
+
+
+def test_umap_in_the_colours_of_a_gene(genes):
+    genes.obsm["X_xy"] = np.random.default_rng(0).random((60, 2))
+    (ax,) = pl.umap(genes, "Gata1", basis="X_xy", show=False)
+    np.testing.assert_allclose(np.sort(ax.collections[0].get_array()), np.sort(logged(genes)[:, 0]), rtol=1e-6)
+    assert ax.get_title("left") == "Gata1"
 
 
 def test_umap_leaves_out_cells_without_an_embedding():

@@ -128,6 +128,7 @@ class Model:
                 **self.source,
                 mask_var=mask_var,
                 counts=self.method.needs_counts,
+                without_counts=self.method.without_counts,
                 drop_empty=drop_empty,
                 labels_key=self.method.labels_key,
             )
@@ -181,6 +182,8 @@ class Model:
         start, raw = time.perf_counter(), self._raw
         self.batch_size = batch_size = check_batch_size(batch_size, int(total(torch.tensor(len(raw.obs_names)))))
         saved = self._checkpoint(checkpoint, batch_size)
+        if saved and saved.path.exists():
+            logger.info("going on from %s", saved.path)
         with kept_threads():
             partition = self._choose(raw)
             learnt = self._to_learn_from(raw)
@@ -411,6 +414,7 @@ class Model:
         if self.method.finds_number:
             self.choice = {"chosen_by": self.method.finds_number}
             return None
+        logger.info("choosing the number of clusters")
         choice = from_rank_zero(
             lambda: choose_n_clusters(raw, self.method.inputs(raw.kind), curve=False, seed=self.seed)
         )

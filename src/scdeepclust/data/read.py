@@ -88,6 +88,7 @@ def read(
     batch_key: str | None = None,
     categorical_covariate_keys: Sequence[str] | None = None,
     counts: bool = False,
+    without_counts: str = "",
     drop_empty: bool = False,
     labels_key: str | None = None,
 ) -> Raw:
@@ -105,12 +106,12 @@ def read(
         msg = f"Give either layer={layer!r} or use_rep={use_rep!r}, not both."
         raise ValueError(msg)
     if use_rep is not None and counts:
-        msg = f"use_rep={use_rep!r} holds no counts, which likelihood='nb' and 'zinb' need; use likelihood='mse'."
+        msg = f"use_rep={use_rep!r} holds no counts, which this method needs as it is set; {without_counts}."
         raise ValueError(msg)
     raw = (
         read_representation(adata, use_rep)
         if use_rep is not None
-        else read_genes(adata, layer, mask_var, counts=counts, otherwise=", or give likelihood='mse'")
+        else read_genes(adata, layer, mask_var, counts=counts, otherwise=f", or {without_counts}")
     )
     named = covariate_keys(batch_key, categorical_covariate_keys)
     if named:

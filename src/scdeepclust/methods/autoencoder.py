@@ -69,6 +69,11 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
     lr: Annotated[float, Gt(0)] = 1e-3
 
     @property
+    def without_counts(self) -> str:
+        """A squared error serves too."""
+        return "give likelihood='mse'"
+
+    @property
     def needs_counts(self) -> bool:
         """Whether a likelihood explains counts."""
         return self.likelihood != "mse"

@@ -110,6 +110,11 @@ class Method(ABC):
         """Whether nothing but counts will do, as for a likelihood of counts."""
 
     @property
+    def without_counts(self) -> str:
+        """What to do where there are none, if :attr:`needs_counts`."""
+        return "take a method that needs none"
+
+    @property
     def labels_key(self) -> str | None:
         """Column of `obs` with labels, for a method that is told some of them."""
         return None

@@ -121,6 +121,11 @@ class DeePWAK(FeatureMethod):
         return self.split != "none"
 
     @property
+    def without_counts(self) -> str:
+        """Genes can be split, too."""
+        return "give split='gene_split'"
+
+    @property
     def needs_counts(self) -> bool:
         """Whether molecules have to be split."""
         return self.split == "count_split"

@@ -84,6 +84,7 @@ class MAE(EncoderMethod):
             self.n_latent,
             residual=self.network_type == "residual" and self.n_pcs is not None,
             rotation=inputs.components.clone() if inputs.principal else None,
+            n_covariates=n_categories,
             predicts_mask=self.form == "scmae",
         )
         net.register_buffer("score", net.decoder.weight.new_full((3,), float("nan")))
@@ -119,9 +120,10 @@ class MAE(EncoderMethod):
         genes = net.genes(batch.x)
         generator = None if net.training else _generator(genes.device)
         if self.form == "scmae":
-            return self.swapped(net, genes, generator)
+            return self.swapped(net, genes, batch, generator)
         hidden, chance = self.hide(genes, batch, generator)
-        return {"masked": losses.masked_mse(self.predicted(net, genes, hidden, chance), genes, hidden, chance)}
+        prediction = self.predicted(net, genes, batch, hidden, chance)
+        return {"masked": losses.masked_mse(prediction, genes, hidden, chance)}
 
     def hide(self, genes: Tensor, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Which entries are hidden, and the chance of each."""
@@ -130,10 +132,10 @@ class MAE(EncoderMethod):
         return _uniform(genes, generator) < chance, chance
 
     @staticmethod
-    def predicted(net: nn.Module, genes: Tensor, hidden: Tensor, chance: Tensor) -> Tensor:
+    def predicted(net: nn.Module, genes: Tensor, batch: Batch, hidden: Tensor, chance: Tensor) -> Tensor:
         """Genes as the network tells them from those that are not hidden."""
         # Scaled up as in dropout, so that axes have the expected values of the whole cell.
-        return net.decode(net.embed(genes * ~hidden / (1 - chance)))[0]
+        return net.decode(net.embed(genes * ~hidden / (1 - chance)), batch.covariates)[0]
 
     def take_score(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
         """Record the loss on cells held out, its standard error, and the loss of predicting the mean."""
@@ -149,7 +151,7 @@ class MAE(EncoderMethod):
             genes = net.genes(batch.x)
             hidden, chance = self.hide(genes, batch, _generator(genes.device))
             weight = hidden / chance
-            errors = (self.predicted(net, genes, hidden, chance) - genes).square(), genes.square()
+            errors = (self.predicted(net, genes, batch, hidden, chance) - genes).square(), genes.square()
             found.append(torch.stack([*((weight * error).sum(1) for error in errors), weight.sum(1)], 1))
         loss, mean, weight = gathered(torch.cat(found)).T
         each = (loss - loss.sum() / weight.sum() * weight) / weight.mean()  # of a ratio of means
@@ -165,12 +167,14 @@ class MAE(EncoderMethod):
         names = ("loss", "loss_se", "loss_of_mean")
         return found | {"held_out": dict(zip(names, net.score.tolist(), strict=True))}
 
-    def swapped(self, net: nn.Module, genes: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def swapped(
+        self, net: nn.Module, genes: Tensor, batch: Batch, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
         """Terms of scMAE."""
         donor = genes[_uniform(genes[:, 0], generator).argsort()]
         swapped = genes.where(_uniform(genes, generator) >= self.mask_rate, donor)
         changed = swapped != genes
-        prediction, logits = net.decode(net.embed(swapped))
+        prediction, logits = net.decode(net.embed(swapped), batch.covariates)
         return {
             "reconstruction": RECONSTRUCTION * losses.swap_loss(prediction, genes, changed),
             "mask": MASK * losses.changed_entries(logits, changed),

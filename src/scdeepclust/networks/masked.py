@@ -30,6 +30,8 @@ class MaskedAutoencoder(nn.Module):
         Whether the encoder begins as the identity on the leading axes.
     rotation
         Axes that the features given were turned to, features x genes, or None where they are genes themselves.
+    n_covariates
+        Categories that the decoder is told.
     predicts_mask
         Whether it also tells which entries were changed, and decodes with that knowledge.
     """
@@ -43,6 +45,7 @@ class MaskedAutoencoder(nn.Module):
         *,
         residual: bool,
         rotation: Tensor | None = None,
+        n_covariates: int = 0,
         predicts_mask: bool = False,
     ) -> None:
         super().__init__()
@@ -50,7 +53,7 @@ class MaskedAutoencoder(nn.Module):
         self.axes = nn.Identity() if n_axes is None else nn.Linear(n_vars, n_axes, bias=False)
         self.encoder = encoder(n_vars if n_axes is None else n_axes, hidden, n_latent, residual=residual)
         self.mask = nn.Linear(n_latent, n_vars) if predicts_mask else None
-        self.decoder = nn.Linear(n_latent + n_vars * predicts_mask, n_vars)
+        self.decoder = nn.Linear(n_latent + n_vars * predicts_mask + n_covariates, n_vars)
 
     def start(self, components: Tensor, spread: float) -> None:
         """Begin as PCA: orthonormal components x genes, and how far cells spread along them."""
@@ -73,9 +76,8 @@ class MaskedAutoencoder(nn.Module):
         """Embed centred genes, those that are hidden at zero."""
         return self.encoder(self.axes(genes))
 
-    def decode(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+    def decode(self, z: Tensor, covariates: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Genes, and logits of having been changed."""
-        if self.mask is None:
-            return self.decoder(z), None
-        logits = self.mask(z)
-        return self.decoder(torch.cat([z, logits], 1)), logits
+        logits = None if self.mask is None else self.mask(z)
+        told = [part for part in (z, logits, covariates) if part is not None]
+        return self.decoder(torch.cat(told, 1)), logits

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import _figure
 from ._color import Coloring
-from ._genes import columns, need_genes
+from ._genes import need_genes
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +30,7 @@ def gene_pairs(
 ) -> np.ndarray | None:
     """Plot pairs of genes against each other, before and after denoising.
 
-    One row a pair: values as they are on the left, denoised ones on the right, with their Pearson correlation. Genes
+    One row a pair: log-normalised values on the left, denoised ones on the right, with their Pearson correlation. Genes
     of one programme should come to lie on a curve, markers of different types on the axes. Averages over neighbours
     correlate genes that are not related too: a correlation after denoising is no test.
 
@@ -41,9 +41,11 @@ def gene_pairs(
     pairs
         Names of genes, two by two: first the one drawn across, then the one drawn upwards.
     layer
-        Layer with denoised values.
+        Layer with denoised values, or key of the table in `obsm` with those of a few genes, as
+        :func:`scdeepclust.pp.denoise` makes it.
     raw_layer
-        Layer with the values before; `X` if None.
+        Layer with the values before; `X` if None. Counts are drawn as log of one plus the counts of a cell of median depth,
+        which is what denoised values are.
     color
         Column of `obs` to colour cells by: categories, in the colours of `uns[color + "_colors"]` where these are,
         or numbers.
@@ -78,25 +80,40 @@ def gene_pairs(
     (1, 2)
     """
     from ..data.checks import check_anndata
+    from ..data.expression import log_normalised
 
     check_anndata(adata)
     pairs = _pairs(adata, pairs)
-    sources = [(raw_layer, "raw_layer"), (layer, "layer")]
     genes = list(dict.fromkeys(gene for pair in pairs for gene in pair))
-    values = [dict(zip(genes, columns(adata, genes, *source).T, strict=True)) for source in sources]
+    before, unit = log_normalised(adata, genes, raw_layer, "raw_layer")
+    tables = [before, _denoised(adata, genes, layer)]
+    values = [dict(zip(genes, table.T, strict=True)) for table in tables]
     coloring = Coloring.of(adata, color)
     order = np.random.default_rng(0).permutation(adata.n_obs)  # so that no category hides the others
     names = [f"{x} and {y}, {when}" for x, y in pairs for when in ("before", "after")]
     drawn = _figure.panels(names, axes, n_rows=len(pairs), size=(3.2, 3.0))
     size = _figure.point_size(adata.n_obs) if size is None else size
     for row, (x, y) in zip(drawn, pairs, strict=True):
-        for ax, found, (source, _) in zip(row, values, sources, strict=True):
+        for ax, found, name in zip(row, values, (unit, layer), strict=True):
             style = {**coloring.style(order), "s": size, "linewidths": 0, "rasterized": True}
             ax.scatter(found[x][order], found[y][order], **style)
             ax.set(xlabel=x, ylabel=y)
-            ax.set_title(f"{'X' if source is None else source}, {_correlation(found[x], found[y])}", fontsize="medium")
+            ax.set_title(f"{name}, {_correlation(found[x], found[y])}", fontsize="medium")
     coloring.legend(drawn)
     return _figure.finish(drawn, "gene_pairs", axes, show=show, save=save)
+
+
+def _denoised(adata: AnnData, genes: Sequence[str], layer: str) -> np.ndarray:
+    """Values of a layer, or of a table in `obsm`."""
+    from ..data.checks import need_key
+    from ..data.expression import columns
+
+    table = adata.obsm.get(layer)
+    if layer in adata.layers or not hasattr(table, "columns"):
+        return columns(adata, genes, layer, "layer")
+    for gene in genes:
+        need_key("pairs", gene, list(table.columns), f"adata.obsm[{layer!r}]")
+    return table[list(genes)].to_numpy(dtype=float)
 
 
 def _pairs(adata: AnnData, pairs: Sequence) -> list[tuple[str, str]]:

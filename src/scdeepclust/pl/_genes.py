@@ -5,14 +5,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-import numpy as np
-from scipy import sparse
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-    from anndata import AnnData
 
 
 def need_genes(argument: str, genes: Sequence[str], names: pd.Index) -> None:
@@ -33,23 +29,3 @@ def _nearest(gene: str, names: pd.Index) -> str:
     lower = {str(name).lower(): name for name in names}
     near = [lower[name] for name in get_close_matches(str(gene).lower(), lower, n=5)]
     return f"the nearest are: {listing(near)}" if near else f"there are: {listing(names)}"
-
-
-def matrix(adata: AnnData, layer: str | None, argument: str) -> np.ndarray | sparse.sparray:
-    """Values of all genes."""
-    from ..data.checks import check_in_memory, need_key
-
-    if layer is not None:
-        need_key(argument, layer, {k: None for k in adata.layers if k is not None}, "adata.layers")
-    values, name = (adata.X, "adata.X") if layer is None else (adata.layers[layer], f"adata.layers[{layer!r}]")
-    if values is None:
-        msg = f"adata.X is None; name the layer with the values ({argument}=...)."
-        raise ValueError(msg)
-    check_in_memory(adata, values, name)
-    return values
-
-
-def columns(adata: AnnData, genes: Sequence[str], layer: str | None, argument: str) -> np.ndarray:
-    """Values of these genes, cells x genes."""
-    found = matrix(adata, layer, argument)[:, adata.var_names.get_indexer(genes)]
-    return np.asarray(found.toarray() if sparse.issparse(found) else found, dtype=float)

@@ -21,7 +21,7 @@ MANY_TIMES = 3.0  # from this ratio of the largest to the smallest loss on, a li
 def n_clusters(
     adata: AnnData,
     *,
-    key: str = "n_clusters",
+    key: str | None = None,
     axes: Axes | Sequence[Axes] | np.ndarray | None = None,
     show: bool | None = None,
     save: bool | str | os.PathLike | None = None,
@@ -38,7 +38,9 @@ def n_clusters(
     adata
         Cells for which :func:`scdeepclust.tl.n_clusters` or :func:`scdeepclust.tl.deepclust` chose the number.
     key
-        Where in `uns` the record is: the `key_added` of either. That of `deepclust` has the joins alone.
+        Where in `uns` the record is: the `key_added` of either. None takes `"n_clusters"`, else the only record there
+        is. That of `deepclust` has the joins alone. Its numbers are those of the clusters before joining
+        (`obs[key + "_fine"]`).
     axes
         Axes to draw in, three or, for the joins alone, one; None makes a figure.
     show
@@ -79,21 +81,29 @@ def n_clusters(
     return None if found is None else found[0]
 
 
-def _record(adata: AnnData, key: str) -> Mapping[str, Any]:
+def _record(adata: AnnData, key: str | None) -> Mapping[str, Any]:
     from ..data.checks import check_anndata, need_key
 
     check_anndata(adata)
+    if key is None:
+        there = [name for name, record in adata.uns.items() if _choice(record) is not None]
+        key = there[0] if len(there) == 1 and "n_clusters" not in there else "n_clusters"
     need_key("key", key, adata.uns, "adata.uns")
-    record = adata.uns[key]
-    if isinstance(record, Mapping) and isinstance(record.get("n_clusters"), Mapping):
-        record = record["n_clusters"]
-    if not isinstance(record, Mapping) or "joins" not in record:
+    record = _choice(adata.uns[key])
+    if record is None:
         msg = (
             f"adata.uns[{key!r}] does not say how a number of clusters was chosen, perhaps because it was given; "
             "run sdc.tl.n_clusters(adata), or name the key that it was given."
         )
         raise ValueError(msg)
     return record
+
+
+def _choice(record: Any) -> Mapping[str, Any] | None:
+    """How a number was chosen, if a record tells."""
+    if isinstance(record, Mapping) and isinstance(record.get("n_clusters"), Mapping):
+        record = record["n_clusters"]
+    return record if isinstance(record, Mapping) and "joins" in record else None
 
 
 def _words(record: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import _figure
 from ._color import Coloring
-from ._genes import columns, matrix, need_genes
+from ._genes import need_genes
 from ._lineage import clusters_of, read_lineage
 
 if TYPE_CHECKING:
@@ -206,17 +206,9 @@ def _branches(adata: AnnData, key: str, branches: str | Sequence[str] | None) ->
 
 def _values(adata: AnnData, genes: Sequence[str], layer: str | None) -> tuple[np.ndarray, str]:
     """Values of genes, cells x genes, and what they are."""
-    from ..data.checks import check_finite, looks_like_counts
+    from ..data.expression import log_normalised
 
-    layer = "denoised" if layer is None and "denoised" in adata.layers else layer
-    values = columns(adata, genes, layer, "layer")
-    name = "X" if layer is None else layer
-    check_finite(values, name)
-    if layer is None and looks_like_counts(everything := matrix(adata, None, "layer")):
-        depth = np.asarray(everything.sum(axis=1), dtype=float).ravel()
-        per_cell = np.median(depth[depth > 0]) if depth.any() else 1.0
-        return np.log1p(values / np.maximum(depth, 1)[:, None] * per_cell), "log-normalised counts"
-    return values, name
+    return log_normalised(adata, genes, "denoised" if layer is None and "denoised" in adata.layers else layer, "layer")
 
 
 def _curve(

@@ -7,6 +7,7 @@ import numpy as np
 
 from . import _figure
 from ._color import Coloring
+from ._genes import need_genes
 
 if TYPE_CHECKING:
     import os
@@ -31,7 +32,7 @@ def umap(
     show: bool | None = None,
     save: bool | str | os.PathLike | None = None,
 ) -> np.ndarray | None:
-    """Plot cells in two dimensions: a UMAP of the learned embedding, by cluster or by columns of `obs`.
+    """Plot cells in two dimensions: a UMAP of the learned embedding, by cluster, columns of `obs` or genes.
 
     The UMAP is made for the plot and not kept: 15 neighbours and UMAP by scanpy. Distances between clusters on it mean
     little; for lineages see :func:`scdeepclust.pl.lineage`.
@@ -41,8 +42,8 @@ def umap(
     adata
         Cells with clusters, as :func:`scdeepclust.tl.deepclust` leaves them.
     color
-        Columns of `obs` to colour cells by, one panel each; None colours by cluster. Categories have the colours of
-        `uns[column + "_colors"]` where these are.
+        Columns of `obs` or genes to colour cells by, one panel each; None colours by cluster. Categories have the colours
+        of `uns[column + "_colors"]` where these are; counts of genes are log-normalised.
     key
         Which clusters: their `key_added`.
     basis
@@ -54,7 +55,7 @@ def umap(
     random_state
         Seed of the UMAP.
     axes
-        Axes to draw in, one a column of `obs`; None makes a figure.
+        Axes to draw in, one for each of `color`; None makes a figure.
     show
         Whether to show the figure; None does what `scanpy.settings.autoshow` says.
     save
@@ -68,9 +69,9 @@ def umap(
     Raises
     ------
     KeyError
-        There is no such key or column; the message lists those that are.
+        There is no such key, column or gene; the message lists columns that are.
     ValueError
-        There are too few cells for a UMAP, `basis` has one column, or there are too many or few axes.
+        There are too few cells for a UMAP, a gene's name repeats, `basis` has one column, or there are too many or few axes.
 
     Examples
     --------
@@ -85,8 +86,9 @@ def umap(
 
     check_anndata(adata)
     colors = [key] if color is None else [color] if isinstance(color, str) else list(color)
-    need_key("key" if color is None else "color", colors[0], adata.obs, "adata.obs")
-    colorings = [Coloring.of(adata, name) for name in colors]
+    if color is None:
+        need_key("key", key, adata.obs, "adata.obs")
+    colorings = [_coloring(adata, name) for name in colors]
     rep = f"X_{key}" if basis is None else basis
     need_key("key" if basis is None else "basis", rep, adata.obsm, "adata.obsm")
     xy = _coordinates(adata, rep, made=basis is None, random_state=random_state)
@@ -102,6 +104,16 @@ def umap(
         replace(coloring, title="").legend(np.array([[ax]]))
     found = _figure.finish(np.atleast_2d(drawn), "umap", axes, show=show, save=save)
     return None if found is None else found[0]
+
+
+def _coloring(adata: AnnData, name: str) -> Coloring:
+    """Colours by a column of `obs`, else by a gene."""
+    if name in adata.obs or name not in adata.var_names:
+        return Coloring.of(adata, name)
+    from ..data.expression import log_normalised
+
+    need_genes("color", [name], adata.var_names)
+    return Coloring(name, log_normalised(adata, [name], None, "color")[0][:, 0], None)
 
 
 def _coordinates(adata: AnnData, rep: str, *, made: bool, random_state: int | np.random.Generator | None) -> np.ndarray:

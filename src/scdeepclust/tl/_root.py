@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import numbers
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,16 @@ import numpy as np
 import pandas as pd
 
 from ..data.checks import listing
+from ..data.expression import log_normalised
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+logger = logging.getLogger(__name__)
+
 OWN = ("cell", "cluster", "gene")  # what a name may be besides a label in a column of obs
+SURE = 2.0  # standard errors by which a gene has to differ between two clusters
+MOST_SAID = 10  # clusters
 MOST_LABELS = 1_000  # of a column that holds labels, and not something else for each cell
 
 
@@ -132,8 +138,7 @@ def _gene(adata: AnnData, bare: AnnData, where: np.ndarray, name: str, layer: st
     if len(columns) > 1:
         msg = f"root={name!r} names {len(columns)} genes; call adata.var_names_make_unique() first."
         raise ValueError(msg)
-    values = (adata.X if layer is None else adata.layers[layer])[:, columns]
-    values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=float).ravel()[where]
+    values = log_normalised(adata, [name], layer, "layer")[0][where, 0]
     if not values.any():
         msg = f"root={name!r}: this gene is zero in every cell; give another."
         raise ValueError(msg)
@@ -146,7 +151,25 @@ def _gene(adata: AnnData, bare: AnnData, where: np.ndarray, name: str, layer: st
         names = bare.obs["cluster"].cat.categories[best]
         msg = f"root={name!r}: the gene is equally high in clusters {listing(names)}; give one of these as root."
         raise ValueError(msg)
+    _say_how_sure(name, values, codes, mean, [str(c) for c in bare.obs["cluster"].cat.categories])
     return int(np.where(codes == best[0], smooth, -np.inf).argmax()), f"gene {name}"
+
+
+def _say_how_sure(name: str, values: np.ndarray, codes: np.ndarray, mean: np.ndarray, clusters: list[str]) -> None:
+    """Log where a gene is highest; warn where the next cluster is within two standard errors of it."""
+    first, second = np.argsort(-mean, kind="stable")[:2]
+    logger.info("%s is highest in cluster %s: %s", name, clusters[first], _listed(mean, clusters))
+    error = np.sqrt(sum(values[codes == k].var() / (codes == k).sum() for k in (first, second)))
+    if mean[first] - mean[second] < SURE * error:
+        logger.warning(
+            "%s hardly differs between clusters %s and %s (mean %.2f and %.2f): check the root, or name a cluster as root.",
+            *(name, clusters[first], clusters[second], mean[first], mean[second]),
+        )
+
+
+def _listed(mean: np.ndarray, clusters: list[str]) -> str:
+    order = np.argsort(-mean, kind="stable")
+    return ", ".join(f"{clusters[k]} {mean[k]:.2f}" for k in order[:MOST_SAID])
 
 
 def _first(bare: AnnData, here: np.ndarray) -> int:

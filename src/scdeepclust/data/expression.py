@@ -1,0 +1,45 @@
+"""Values of genes that are named: to be drawn, or to start a lineage from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from .checks import check_finite, check_in_memory, looks_like_counts, need_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+def matrix(adata: AnnData, layer: str | None, argument: str) -> np.ndarray | sparse.sparray:
+    """Values of all genes."""
+    if layer is not None:
+        need_key(argument, layer, {k: None for k in adata.layers if k is not None}, "adata.layers")
+    values, name = (adata.X, "adata.X") if layer is None else (adata.layers[layer], f"adata.layers[{layer!r}]")
+    if values is None:
+        msg = f"adata.X is None; name the layer with the values ({argument}=...)."
+        raise ValueError(msg)
+    check_in_memory(adata, values, name)
+    return values
+
+
+def columns(adata: AnnData, genes: Sequence[str], layer: str | None, argument: str) -> np.ndarray:
+    """Values of these genes, cells x genes."""
+    found = matrix(adata, layer, argument)[:, adata.var_names.get_indexer(genes)]
+    return np.asarray(found.toarray() if sparse.issparse(found) else found, dtype=float)
+
+
+def log_normalised(adata: AnnData, genes: Sequence[str], layer: str | None, argument: str) -> tuple[np.ndarray, str]:
+    """Values of genes, cells x genes, counts as the logarithm of one plus those of a cell of median depth; and their name."""
+    everything, values = matrix(adata, layer, argument), columns(adata, genes, layer, argument)
+    name = "X" if layer is None else layer
+    check_finite(values, name)
+    if not looks_like_counts(everything):
+        return values, name
+    depth = np.asarray(everything.sum(axis=1), dtype=float).ravel()
+    per_cell = np.median(depth[depth > 0]) if depth.any() else 1.0
+    return np.log1p(values / np.maximum(depth, 1)[:, None] * per_cell), "log-normalised counts"
