@@ -260,6 +260,22 @@ def test_a_report_says_everything_by_itself(results, tmp_path):
         assert re.search(rf"<td>{name}</td><td class=\"number\">{n}</td>", text)
 
 
+def test_a_report_names_the_genes_that_tell_clusters_apart(tmp_path):
+    cells = sdc.datasets.simulate_types(n_obs=80, n_vars=12, n_types=2)
+    x = cells.X.toarray()
+    first = (cells.obs["cell_type"] == cells.obs["cell_type"].cat.categories[0]).to_numpy()
+    x[first, 3] += 3000
+    x[~first, 7] += 3000
+    cells.X = x
+    cells.obs["deepclust"] = cells.obs["cell_type"]
+    cells.uns["deepclust"] = {"seconds": 1.0}
+    report.write(cells, tmp_path / "r.html", command=["scdeepclust"], cells="cells")
+    rows = re.findall(r"<tr><td>(\w+)</td>.*?<td>([^<]*gene[^<]*)</td></tr>", (tmp_path / "r.html").read_text(), re.S)
+    assert {name: genes.split(", ")[0] for name, genes in rows} == dict(
+        zip(cells.obs["cell_type"].cat.categories, ["gene3", "gene7"], strict=True)
+    )
+
+
 def test_a_report_is_valid_html(results, tmp_path):
     html5lib = pytest.importorskip("html5lib", reason="html5lib is not installed")
     report.write(results, tmp_path / "r.html", command=["scdeepclust"], cells="cells")

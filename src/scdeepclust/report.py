@@ -6,6 +6,7 @@ import base64
 import io
 import platform
 import shlex
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "report.html.jinja"
 DPI = 110
+N_MARKERS, MOST_CELLS = 5, 5_000  # genes named for each cluster, and cells in which they are looked for
 RECORDED = ("scdeepclust", "scanpy", "anndata", "torch", "numpy", "scipy", "scikit-learn")
 
 
@@ -51,7 +53,7 @@ def write(
 
     environment = Environment(autoescape=True, keep_trailing_newline=True)
     template = environment.from_string(resources(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
-    run = {"cells": cells, "cells × genes": f"{adata.n_obs:,} × {adata.n_vars:,}"}
+    run = {"file": cells, "cells × genes": f"{adata.n_obs:,} × {adata.n_vars:,}"}
     run |= {} if seconds is None else {"seconds": f"{seconds:.1f}"}
     run["written"] = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     run["versions"] = ", ".join([f"Python {platform.python_version()}", *(f"{n} {version(n)}" for n in RECORDED)])
@@ -81,6 +83,7 @@ def _results(adata: AnnData) -> Iterator[dict[str, Any]]:
             "sizes": sizes,
             "most": max(sizes.values(), default=1),
             "membership": _membership(adata, key),
+            "markers": _markers(adata, key) if sizes else {},
             "figures": drawn,
             "facts": dict(_facts(record)),
         }
@@ -99,6 +102,33 @@ def _membership(adata: AnnData, key: str) -> dict[str, str]:
     sure = adata.obsm[f"{key}_proba"].max(axis=1)
     means = sure.groupby(adata.obs[key].to_numpy(), observed=False).mean()
     return {str(name): f"{mean:.2f}" for name, mean in means.items()}
+
+
+def _markers(adata: AnnData, key: str) -> dict[str, str]:
+    """Genes that tell each cluster from all others most (Welch's t, log-normalised values, a sample of many cells)."""
+    import numpy as np
+    import scanpy as sc
+    from anndata import AnnData
+
+    from .data.checks import looks_like_counts
+
+    labels = adata.obs[key]
+    known = np.flatnonzero(labels.isin(labels.value_counts()[lambda n: n > 1].index))
+    if len(known) > MOST_CELLS:
+        known = np.sort(np.random.default_rng(0).choice(known, MOST_CELLS, replace=False))
+    groups = labels.iloc[known].cat.remove_unused_categories()
+    values = adata.X[known] if adata.X is not None else np.zeros((0, 0))
+    if len(groups.cat.categories) < 2 or values.min() < 0:
+        return {}
+    bare = AnnData(values, obs={"cluster": groups.to_numpy()}, var={"name": adata.var_names.to_numpy()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if looks_like_counts(bare.X):
+            sc.pp.normalize_total(bare)
+            sc.pp.log1p(bare)
+        sc.tl.rank_genes_groups(bare, "cluster", method="t-test", n_genes=min(N_MARKERS, bare.n_vars))
+    found = bare.uns["rank_genes_groups"]["names"]
+    return {str(k): ", ".join(bare.var.loc[list(found[k]), "name"]) for k in found.dtype.names}
 
 
 def _figures(adata: AnnData, key: str) -> Iterator[dict[str, str]]:

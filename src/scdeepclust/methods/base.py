@@ -53,7 +53,8 @@ def get(method: str | Method, **parameters: Any) -> Method:
     elif isinstance(method, str) and method.lower() in _registry:
         kind = _registry[method.lower()]
     else:
-        msg = f"method={method!r} is unknown.{nearest(str(method), list(registry()))}"
+        number = f" Did you mean n_clusters={method}?" if isinstance(method, int) else ""
+        msg = f"method={method!r} is unknown.{number or nearest(str(method), list(registry()))}"
         raise ValueError(msg)
     names = [f.name for f in fields(kind)]
     for name in parameters:
