@@ -1,12 +1,15 @@
 # make test    create the environment if need be, and run the tests
 # make demo    cluster a small data set and draw it: DATA=cells.h5ad LABELS=cell_type for your own
 # make galaxy  write the Galaxy wrappers anew from the parameters
-# make docs, make lint, make benchmark, make clean
+# make benchmark   compare all methods on labelled data; QUICK=1 for minutes, PEERS="NAME=PYTHON ..." for peers
+# make docs, make lint, make clean
 
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 VENV ?= .venv
 DATA ?=
 LABELS ?=
+QUICK ?=
+PEERS ?=
 # Processes of the tests: one for each core, four at most.
 WORKERS ?= auto
 
@@ -62,7 +65,7 @@ lint: $(READY_LINT)
 	@$(BIN)/ruff format --check .
 
 benchmark: $(READY)
-	@$(BIN)/python benchmarks/clustering.py
+	@$(BIN)/python benchmarks/clustering.py $(if $(QUICK),--quick) $(addprefix --peer ,$(PEERS))
 
 clean:
 	@rm -rf $(VENV) build dist demo docs/_build docs/generated docs/_api.md .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml

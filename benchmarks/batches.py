@@ -21,7 +21,8 @@ import time
 import warnings
 from pathlib import Path
 
-from clustering import _markdown, load, scanpy_pcs
+from clustering import _markdown, load
+from rows import scanpy_pcs
 
 HERE = Path(__file__).parent
 CSV = HERE / "results" / "batches.csv"

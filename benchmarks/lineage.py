@@ -18,7 +18,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from clustering import _markdown, scanpy_pcs
+from clustering import _markdown
+from rows import scanpy_pcs
 
 HERE = Path(__file__).parent
 CSV = HERE / "results" / "lineage.csv"

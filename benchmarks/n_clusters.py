@@ -36,7 +36,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from clustering import MEASURED, QUICK, SETS, _markdown, features, labels, load  # noqa: E402
+from clustering import MEASURED, QUICK, SETS, _markdown, load  # noqa: E402
+from rows import features, labels  # noqa: E402
 
 CSV = HERE / "results" / "n_clusters.csv"
 METHODS = [
@@ -135,9 +136,8 @@ class Run:
             sdc.tl.deepclust(self.adata, random_state=self.seed, progress=False, **self.source)
             return self.adata.obs["deepclust"].cat.codes.to_numpy(), time.process_time() - start
         name = {"leiden_1": "pca_leiden", ORACLE: "pca_leiden_best"}[method]
-        found, seconds, _ = labels(
-            name, self.adata.copy(), self.source, n_clusters=None, seed=self.seed, truth=self.truth
-        )
+        row = labels(name, self.adata.copy(), self.source, n_clusters=None, seed=self.seed, truth=self.truth)
+        _, found, seconds, _ = next(row)
         return found.astype(int), seconds
 
     def silhouette(self):
