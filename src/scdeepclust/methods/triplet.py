@@ -42,15 +42,16 @@ class Triplet(ContrastMethod):
     labels_key
         Column of `obs` with labels for `positives="labels"`; some may be missing. Nothing else ever reads labels.
     margin
-        In squared distances of unit vectors, which are at most 4.
+        In squared distances of unit vectors, which are at most 4. At the paper's 0.2, chosen for labels, most negatives of
+        a cell in the middle of a type are of that type, and types are spread out until k-means cuts them.
     lr
-        Learning rate of Adam. At 1e-3 semi-hard triplets spread types over so many directions that k-means cuts them.
+        Learning rate of Adam. High ones spread types in the same way.
     """
 
     positives: Literal["neighbors", "views", "labels"] = "neighbors"
     labels_key: str | None = None
-    margin: Annotated[float, Gt(0), Lt(4)] = 0.2
-    lr: Annotated[float, Gt(0)] = 3e-4
+    margin: Annotated[float, Gt(0), Lt(4)] = 1.0
+    lr: Annotated[float, Gt(0)] = 1e-4
 
     def __post_init__(self) -> None:
         super().__post_init__()
