@@ -265,10 +265,24 @@ TITLES = {
 }
 
 
-def _anonymous(data, score):
-    """Which annotation, by its place, so that sets share columns."""
-    first, second = TWO_WAYS[data]
-    return score.replace(f" {first}", " first").replace(f" {second}", " second")
+def _aligned(rows):
+    """Annotations by their place, so that sets share columns, and heads by the annotation that they are for: they have no order."""
+    rows = rows.copy()
+    for data, of_data in rows.groupby("data"):
+        for place, name in zip(("first", "second"), TWO_WAYS[data], strict=True):
+            named = of_data["score"].str.endswith(f" {name}")
+            rows.loc[of_data.index[named], "score"] = of_data["score"][named].str.replace(f" {name}", f" {place}")
+    for _, run in rows.groupby(["data", "form", "n", "seed"]):
+        value = run.set_index("score")["value"]
+        if value["head0 first"] + value["head1 second"] < value["head1 first"] + value["head0 second"]:
+            swapped = {"head0": "head1", "head1": "head0"}
+            rows.loc[run.index, "score"] = run["score"].replace(swapped, regex=True)
+    return rows.replace({"score": {"head0": "one head", "head1": "the other"}}, regex=True)
+
+
+HEADS = [f"{head} {what}" for head in ("one head", "the other") for what in ("first", "second", "clusters")] + [
+    "between heads"
+]
 
 
 def tables():
@@ -282,11 +296,15 @@ def tables():
         if not len(mine):
             continue
         if part == "heads":
-            mine = mine.assign(score=[_anonymous(*row) for row in mine[["data", "score"]].itertuples(index=False)])
+            mine = _aligned(mine)
         mean = mine.groupby(["data", "form", "n", "score"], sort=False)["value"].agg(["mean", "std", "count"])
         cell = mean.apply(lambda r: f"{r['mean']:.3f}" + (f" ± {r['std']:.3f}" if r["count"] > 1 else ""), axis=1)
         one = part in {"denoising", "heads"}
-        wide = cell.unstack("score" if one else ["n", "score"], sort=False).fillna("")  # noqa: PD010
+        across = ["score"] if one else ["n", "score"]
+        wide = cell.unstack(across).fillna("")  # noqa: PD010
+        columns = cell.index.droplevel([name for name in cell.index.names if name not in across]).unique()
+        wide = wide[sorted(columns, key=HEADS.index) if part == "heads" else columns]
+        wide = wide.loc[cell.index.droplevel(across).unique()]
         wide.index = [f"{data}, {form}" for data, form, *_ in wide.index]
         if not one:
             wide.columns = [f"{score} ({n})" for n, score in wide.columns]
