@@ -54,7 +54,7 @@ def get(method: str | Method, **parameters: Any) -> Method:
         kind = _registry[method.lower()]
     else:
         number = f" Did you mean n_clusters={method}?" if isinstance(method, int) else ""
-        msg = f"method={method!r} is unknown.{number or nearest(str(method), list(registry()))}"
+        msg = f"method={method!r} is unknown.{number}{nearest(str(method), list(registry()))}"
         raise ValueError(msg)
     names = [f.name for f in fields(kind)]
     for name in parameters:
