@@ -44,6 +44,7 @@ EMBEDDINGS = {
     "SimCLR": ("contrastive", {"negatives": "all", **SIMCLR}),
     "SimCLR, graph": ("contrastive", SIMCLR),
     "triplet": ("triplet", {}),
+    "triplet, FaceNet's": ("triplet", {"margin": 0.2, "lr": 1e-3}),
     "mae": ("mae", {}),
     "scmae": ("mae", {"form": "scmae"}),
     "dino": ("dino", {}),
