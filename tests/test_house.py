@@ -26,6 +26,7 @@ KNOW_ANNDATA = (
     "pl/",
     "datasets/",
     "results.py",
+    "formats.py",
     "files.py",
     "commands.py",
     "demo.py",
@@ -43,7 +44,20 @@ FLOORS = [
     ("train", "checkpoint", "arguments"),
     ("model", "results", "storage"),
     ("tl", "pp", "pl"),
-    ("files", "options", "described", "session", "config", "commands", "report", "demo", "cli", "galaxy", "__main__"),
+    (
+        "formats",
+        "files",
+        "options",
+        "described",
+        "session",
+        "config",
+        "commands",
+        "report",
+        "demo",
+        "cli",
+        "galaxy",
+        "__main__",
+    ),
 ]
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 APART = ("metrics", "datasets")  # users of nothing of ours

@@ -1,22 +1,20 @@
-"""Files of cells: read whatever format they are in; written whole, or not at all."""
+"""Files of cells: read in any format that is known; written whole, or not at all."""
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import tempfile
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .formats import reader_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
-
-logger = logging.getLogger(__name__)
 
 CELLS = (".h5ad", ".zarr")
 OVERHEAD = 1_000_000  # bytes of an .h5ad file that are no values, at most
@@ -34,7 +32,7 @@ def read(path: str | os.PathLike) -> AnnData:
     """
     path = Path(path)
     check_there(path)
-    what, reader = _format(path)
+    what, reader = reader_of(path)
     try:
         return reader(path)
     # Damaged files fail in too many ways to list: libraries raise whatever the odd bytes lead them to.
@@ -48,69 +46,6 @@ def check_there(path: str | os.PathLike) -> None:
     if not Path(path).exists():
         msg = f"There is no file or folder {str(path)!r}."
         raise FileNotFoundError(msg)
-
-
-def _format(path: Path) -> tuple[str, Callable[[Path], AnnData]]:
-    import anndata
-
-    if path.suffix == ".h5":
-        return "a 10x .h5 file (is it an .h5ad?)", _read_10x_h5
-    if not path.is_dir():
-        if path.name.removesuffix(".gz").endswith(".mtx"):
-            msg = f"{str(path)!r} is the matrix of a folder that 10x wrote: give the folder, {str(path.parent)!r}."
-            raise ValueError(msg)
-        return "an h5ad file", anndata.read_h5ad
-    names = {child.name for child in path.iterdir()}
-    if names & {"zarr.json", ".zgroup", ".zmetadata"}:
-        return "a zarr store", anndata.read_zarr
-    if names & {"matrix.mtx", "matrix.mtx.gz"}:
-        return "a matrix folder of 10x", _read_10x_mtx
-    msg = f"The folder {str(path)!r} is neither a zarr store nor a matrix folder of 10x (with matrix.mtx or matrix.mtx.gz)."
-    inside = sorted(folder.parent for folder in path.glob("*/matrix.mtx*"))
-    prefixed = sorted(name for name in names if name.endswith(("_matrix.mtx", "_matrix.mtx.gz")))
-    if inside:
-        msg += f" Did you mean {str(next((f for f in inside if 'filtered' in f.name), inside[0]))!r}?"
-    elif prefixed:
-        msg += f" Take the prefix off its files: {prefixed[0]!r} is to be 'matrix.mtx' (.gz), and so on."
-    raise ValueError(msg)
-
-
-def _read_10x_h5(path: Path) -> AnnData:
-    import scanpy
-
-    with _repeated_names():
-        return _unique(scanpy.read_10x_h5(path, gex_only=True))
-
-
-def _read_10x_mtx(path: Path) -> AnnData:
-    import scanpy
-
-    with _repeated_names():
-        return _unique(scanpy.read_10x_mtx(path, var_names="gene_symbols", make_unique=False, gex_only=True))
-
-
-@contextmanager
-def _repeated_names() -> Iterator[None]:
-    """Let names repeat until they are numbered."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Variable names are not unique")
-        yield
-
-
-def _unique(adata: AnnData) -> AnnData:
-    """Number names of genes that repeat, and say so: the one that keeps its name may not be the one that is meant."""
-    repeated = adata.var_names[adata.var_names.duplicated()].unique()
-    if len(repeated):
-        from .data.checks import listing
-
-        logger.warning(
-            "%d names of genes repeat (%s): the first of each keeps its name, others are numbered (%s-1, ...).",
-            len(repeated),
-            listing(repeated),
-            repeated[0],
-        )
-        adata.var_names_make_unique()
-    return adata
 
 
 def check_output(path: str | os.PathLike, others: Sequence[str], endings: Sequence[str] = CELLS) -> None:
