@@ -243,9 +243,7 @@ def test_denoised_expression_is_nearer_to_the_truth_and_keeps_the_means():
     assert found.dtype == np.float32
     assert np.isnan(found[:, ~mask]).all()
     assert np.square(found - truth)[:, mask].mean() < np.square(np.log1p(raw) - truth)[:, mask].mean() / 5
-    ratio = np.expm1(found[:, mask]).mean(0) / raw[:, mask].mean(0)
-    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
-    assert ratio.mean() == pytest.approx(1, abs=0.03)  # the median depth is that of nine cells of ten
+    np.testing.assert_allclose(np.expm1(found[:, mask]).mean(0), raw[:, mask].mean(0), rtol=1e-3)
 
 
 def test_a_model_denoises_new_cells_by_the_averages_of_training(types):
