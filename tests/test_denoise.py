@@ -322,6 +322,7 @@ def test_a_result_survives_a_file(cells, tmp_path):
     ("arguments", "error", "message"),
     [
         pytest.param({"genes": ["gene1", "CD3E"]}, KeyError, "genes='CD3E' is not in .*'gene0'", id="gene"),
+        pytest.param({"genes": ["GENE1"]}, KeyError, "the nearest are: 'gene1'", id="near gene"),
         pytest.param({"layer": "raw"}, KeyError, "layer='raw' is not in adata.layers; there are: 'own'", id="layer"),
         pytest.param({"neighbors_key": "x"}, KeyError, "neighbors_key='x' is not in .*'source'", id="neighbours"),
         pytest.param({"weights": "exp"}, ValueError, "weights='exp' must be one of 'uniform'", id="weights"),

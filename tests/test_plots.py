@@ -527,7 +527,7 @@ def test_numbers_have_one_scale_and_a_bar(genes):
         (
             {"pairs": [("gata1", "Klf1")]},
             KeyError,
-            r"'gata1', which is not in adata.var_names; the nearest are: 'Gata1'",
+            r"'gata1' is not in adata.var_names; the nearest are: 'Gata1'",
         ),
         ({"pairs": [("??", "Klf1")]}, KeyError, r"there are: 'Gata1', 'Klf1', 'Mpo', 'Flat'"),
         ({"layer": "magic"}, KeyError, r"layer='magic' is not in adata.layers; there are: 'denoised', 'scaled'"),
@@ -547,7 +547,7 @@ def test_mistakes_are_named(genes, arguments, error, message):
 
 def test_genes_of_one_name_are_refused(genes):
     genes.var_names = ["Gata1", "Gata1", "Mpo", "Flat"]
-    with pytest.raises(ValueError, match=r"'Gata1' is there 2 times; call adata.var_names_make_unique"):
+    with pytest.raises(ValueError, match=r"'Gata1' names 2 genes; call adata.var_names_make_unique"):
         pl.gene_pairs(genes, ("Gata1", "Mpo"), show=False)
 
 
@@ -624,7 +624,8 @@ def test_umap_leaves_out_cells_without_an_embedding():
     ("given", "error", "message"),
     [
         ({"key": "k"}, KeyError, "key='k' is not in adata.obs"),
-        ({"color": "k"}, KeyError, "color='k' is not in adata.obs"),
+        ({"color": "k"}, KeyError, r"color='k' is no column of adata.obs \(there are: 'deepclust', 'depth'\)"),
+        ({"color": "gata1"}, KeyError, r"no gene of adata.var_names \(the nearest are: 'Gata1'\)"),
         ({"basis": "k"}, KeyError, "basis='k' is not in adata.obsm"),
         ({"basis": "X_one"}, ValueError, "has no two columns"),
         ({"axes": [1, 2]}, ValueError, "axes holds 2, but 1 are needed"),
@@ -633,6 +634,7 @@ def test_umap_leaves_out_cells_without_an_embedding():
 def test_umap_refuses(given, error, message):
     adata = clustered()
     adata.obsm["X_one"] = np.zeros((60, 1))
+    adata.var_names = ["Gata1", "Mpo", "Klf1"]
     with pytest.raises(error, match=message):
         pl.umap(adata, show=False, **given)
 

@@ -615,7 +615,7 @@ def test_a_heatmap_is_ordered_by_the_peaks(adata):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"genes": ["gata1"]}, KeyError, r"genes names 'gata1', .*; the nearest are: 'Gata1'"),
+        ({"genes": ["gata1"]}, KeyError, r"genes='gata1' is not .*; the nearest are: 'Gata1'"),
         ({"genes": []}, ValueError, r"genes is empty"),
         ({"branches": "z"}, KeyError, r"branches='z' is not in .*lineage_branches.*; there are: 'd', 'e', 'f'"),
         ({"branches": []}, ValueError, r"branches is empty"),

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from .checks import check_finite, check_in_memory, looks_like_counts, need_key
+from .checks import check_finite, check_in_memory, listing, looks_like_counts, need_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
+
+
+def need_genes(argument: str, genes: Sequence[str], names: pd.Index) -> None:
+    """Refuse genes that do not exist or are there more than once."""
+    for gene in genes:
+        if gene not in names:
+            msg = f"{argument}={gene!r} is not in adata.var_names; {nearest(gene, names)}."
+            raise KeyError(msg)
+        if (n_times := int((names == gene).sum())) > 1:
+            msg = f"{argument}={gene!r} names {n_times} genes; call adata.var_names_make_unique() first."
+            raise ValueError(msg)
+
+
+def nearest(gene: str, names: pd.Index) -> str:
+    """The names most like that of a gene, whatever their case, else the first."""
+    lower = {str(name).lower(): name for name in names}
+    near = [lower[name] for name in get_close_matches(str(gene).lower(), lower, n=5)]
+    return f"the nearest are: {listing(near)}" if near else f"there are: {listing(names)}"
 
 
 def matrix(adata: AnnData, layer: str | None, argument: str) -> np.ndarray | sparse.sparray:

@@ -39,7 +39,7 @@ class Coloring:
             return cls("", np.full(adata.n_obs, QUIET, dtype=object), {})
         from ..data.checks import need_key
 
-        need_key("color", key, adata.obs, "adata.obs")  # where genes serve too, they were looked up before
+        need_key("color", key, adata.obs, "adata.obs")
         column = adata.obs[key]
         if column.dtype.kind in "iuf" and not clusters:
             return cls(key, column.to_numpy(dtype=float), None)

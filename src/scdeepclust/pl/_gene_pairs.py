@@ -6,7 +6,6 @@ import numpy as np
 
 from . import _figure
 from ._color import Coloring
-from ._genes import need_genes
 
 if TYPE_CHECKING:
     import os
@@ -125,6 +124,8 @@ def _pairs(adata: AnnData, pairs: Sequence) -> list[tuple[str, str]]:
         msg = f"pairs holds {wrong[0]!r}" if wrong else "pairs is empty"
         msg += ", but pairs of genes are needed, such as [('CD3D', 'CD3E'), ('CD3D', 'MS4A1')]."
         raise ValueError(msg)
+    from ..data.expression import need_genes
+
     need_genes("pairs", [gene for pair in pairs for gene in pair], adata.var_names)
     return [tuple(pair) for pair in pairs]
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from . import _figure
 from ._color import Coloring
-from ._genes import need_genes
 from ._lineage import clusters_of, read_lineage
 
 if TYPE_CHECKING:
@@ -103,6 +102,8 @@ def trends(
     >>> [ax.get_title("left") for ax in axes]
     ['gene0', 'gene1']
     """
+    from ..data.expression import need_genes
+
     record = read_lineage(adata, key)
     genes = [genes] if isinstance(genes, str) else list(dict.fromkeys(genes))
     _check(genes, bandwidth, n_points, n_columns)

@@ -7,7 +7,6 @@ import numpy as np
 
 from . import _figure
 from ._color import Coloring
-from ._genes import need_genes
 
 if TYPE_CHECKING:
     import os
@@ -69,7 +68,7 @@ def umap(
     Raises
     ------
     KeyError
-        There is no such key, column or gene; the message lists columns that are.
+        There is no such key, column or gene; the message lists columns, and the genes of nearest name.
     ValueError
         There are too few cells for a UMAP, a gene's name repeats, `basis` has one column, or there are too many or few axes.
 
@@ -108,10 +107,17 @@ def umap(
 
 def _coloring(adata: AnnData, name: str) -> Coloring:
     """Colours by a column of `obs`, else by a gene."""
-    if name in adata.obs or name not in adata.var_names:
+    if name in adata.obs:
         return Coloring.of(adata, name)
-    from ..data.expression import log_normalised
+    from ..data.checks import listing
+    from ..data.expression import log_normalised, nearest, need_genes
 
+    if name not in adata.var_names:
+        msg = (
+            f"color={name!r} is no column of adata.obs (there are: {listing(adata.obs, most=20)}) and no gene of "
+            f"adata.var_names ({nearest(name, adata.var_names)})."
+        )
+        raise KeyError(msg)
     need_genes("color", [name], adata.var_names)
     return Coloring(name, log_normalised(adata, [name], None, "color")[0][:, 0], None)
 

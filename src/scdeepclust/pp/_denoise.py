@@ -81,7 +81,7 @@ def denoise(
     KeyError
         There are no such neighbours, or no such layer or gene.
     ValueError
-        Values that cannot be averaged.
+        Values that cannot be averaged, or a gene's name repeats.
 
     Notes
     -----
@@ -103,6 +103,7 @@ def denoise(
     from .. import diffusion, results
     from ..arguments import resolve_seed
     from ..data.checks import need_key
+    from ..data.expression import need_genes
     from ..data.read import read_genes
     from ..selection.halves import log_normalised
     from ..train import kept_threads
@@ -111,8 +112,7 @@ def denoise(
     results.check_key(key_added)
     seed = resolve_seed(random_state)
     if genes is not None:
-        for gene in genes:
-            need_key("genes", gene, adata.var_names, "adata.var_names")
+        need_genes("genes", genes, adata.var_names)
     if average not in {"rates", "log"}:
         msg = f"average={average!r} must be 'rates' or 'log'."
         raise ValueError(msg)

@@ -41,8 +41,9 @@ def lineage(
     key
         Column of `obs` with clusters.
     root
-        Where time starts: a cell (name, or number), a cluster, a gene (of the cluster where it is highest, such as that of
-        a stem-cell marker) or a label in a column of `obs`. If a name is more than one of these, say
+        Where time starts: a cell (name, or number), a cluster, a gene (such as that of a stem-cell marker: of the
+        cluster where it is highest on average) or a label in a column of `obs`. Counts of a gene are compared
+        log-normalised; that two clusters hardly differ in it is logged as a warning. If a name is more than one of these, say
         which: `{"cluster": "3"}`, `{"gene": "Cd34"}`, `{"cell": "AAAC-1"}` or `{"cell_type": "7MEP"}`. None takes
         `adata.uns["iroot"]`.
     use_rep
@@ -61,7 +62,7 @@ def lineage(
         doi 10.1038/s41592-021-01346-6: absorption of the neighbour graph's walk, directed by the pseudotime). `"auto"`
         takes the first of them that is installed, None leaves fates out.
     layer
-        Layer in which a root gene is looked up; `X` if None.
+        Layer in which a root gene is looked up, of counts or log-normalised values; `X` if None.
     key_added
         Under which name results are stored.
     random_state

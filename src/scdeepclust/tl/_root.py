@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.checks import listing
-from ..data.expression import log_normalised
+from ..data.expression import log_normalised, nearest, need_genes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,11 +63,11 @@ def find_root(
     if kind is not None:
         if kind not in found:
             there = f"; {name!r} is known as {listing(found)}" if found else ""
-            msg = f"root={root!r}: there is no {kind} {name!r}{there}. {_known(adata, bare, kind)}"
+            msg = f"root={root!r}: there is no {kind} {name!r}{there}. {_known(adata, bare, kind, name)}"
             raise KeyError(msg)
         found = {kind: found[kind]}
     if not found:
-        msg = f"root={root!r} is no cell, cluster, gene or label. {_known(adata, bare, 'cluster')}"
+        msg = f"root={root!r} is no cell, cluster, gene or label. {_known(adata, bare, 'cluster', name)}"
         raise KeyError(msg)
     if len(found) > 1:
         options = ", ".join(f"{{{k!r}: {name!r}}}" for k in found)
@@ -109,10 +109,11 @@ def _clusters(bare: AnnData) -> str:
     return listing(bare.obs["cluster"].cat.categories, most=40)
 
 
-def _known(adata: AnnData, bare: AnnData, kind: str) -> str:
-    if kind in {"cell", "gene"}:
-        names = adata.obs_names if kind == "cell" else adata.var_names
-        return f"{kind.capitalize()}s are named like {listing(names[:3])}."
+def _known(adata: AnnData, bare: AnnData, kind: str, name: str) -> str:
+    if kind == "gene":
+        return f"Of genes, {nearest(name, adata.var_names)}."
+    if kind == "cell":
+        return f"Cells are named like {listing(adata.obs_names[:3])}."
     if kind in adata.obs and kind not in OWN:
         return f"Labels there are: {listing(adata.obs[kind].astype(str).unique(), most=40)}."
     return f"Clusters there are: {_clusters(bare)}."
@@ -134,10 +135,7 @@ def _cell(adata: AnnData, where: np.ndarray, *positions: int) -> tuple[int, str]
 
 def _gene(adata: AnnData, bare: AnnData, where: np.ndarray, name: str, layer: str | None) -> tuple[int, str]:
     """The cell where a gene is highest, seen over its neighbours, in the cluster where it is highest on average."""
-    columns = np.flatnonzero(adata.var_names == name)
-    if len(columns) > 1:
-        msg = f"root={name!r} names {len(columns)} genes; call adata.var_names_make_unique() first."
-        raise ValueError(msg)
+    need_genes("root", [name], adata.var_names)
     values = log_normalised(adata, [name], layer, "layer")[0][where, 0]
     if not values.any():
         msg = f"root={name!r}: this gene is zero in every cell; give another."
