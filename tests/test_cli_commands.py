@@ -18,6 +18,7 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -276,6 +277,18 @@ def test_a_report_names_the_genes_that_tell_clusters_apart(tmp_path):
     )
 
 
+def test_markers_of_a_sample_in_which_a_cluster_has_one_cell(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "MOST_CELLS", 60)
+    cells = sdc.datasets.simulate_types(n_obs=300, n_vars=12, n_types=2)
+    labels = cells.obs["cell_type"].astype(str).to_numpy()
+    sample = np.random.default_rng(0).choice(300, 60, replace=False)
+    labels[sample[0]] = labels[np.setdiff1d(np.arange(300), sample)[0]] = "rare"
+    cells.obs["deepclust"] = pd.Categorical(labels)
+    cells.uns["deepclust"] = {"seconds": 1.0}
+    report.write(cells, tmp_path / "r.html", command=["scdeepclust"], cells="cells")
+    assert len(re.findall(r"gene\d+(?:, gene\d+)+", (tmp_path / "r.html").read_text())) == 2
+
+
 def test_a_report_is_valid_html(results, tmp_path):
     html5lib = pytest.importorskip("html5lib", reason="html5lib is not installed")
     report.write(results, tmp_path / "r.html", command=["scdeepclust"], cells="cells")
@@ -448,7 +461,7 @@ def test_outputs_that_cannot_be_written(folder, monkeypatch, words, path, code, 
         (["plot", "pie", "in.h5ad", "f.png"], 2, "pie"),
         (["plot", "gene-pairs", "in.h5ad", "f.png"], 2, "pairs"),
         (["plot", "gene-pairs", "in.h5ad", "f.png", "--pairs", "gene0", "gene1", "gene2"], 2, "pairs"),
-        (["plot", "umap", "in.h5ad", "f.png", "--color", "nothing"], 1, "--color='nothing' is not in adata.obs"),
+        (["plot", "umap", "in.h5ad", "f.png", "--color", "nothing"], 1, "--color='nothing' is no column of adata.obs"),
         (["plot", "umap", "in.h5ad", "f.png", "--key", "nothing"], 1, "--key='nothing' is not in adata.obs"),
         (["plot", "history", "in.h5ad", "f.png", "--key", "lineage"], 1, "holds no history of a training"),
         (["completion", "dos"], 2, "dos"),
