@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from dataclasses import fields
+import typing
+from dataclasses import fields, replace
 
 import anndata as ad
 import annotated_types
@@ -34,6 +35,15 @@ def spoiled(adata, value, *, layer=None):
 def text(error):
     """Of a KeyError, str() would give the repr of the message."""
     return str(error.value.args[0])
+
+
+def advice(variant):
+    """What a user without counts is told to do: a setting of the method that needs none, else another method."""
+    accepted = typing.get_type_hints(sdc.methods.registry()[variant.name])
+    for name, value in {"likelihood": "mse", "split": "gene_split"}.items():
+        if value in typing.get_args(accepted.get(name)):
+            return f"give {name}={value!r}"
+    return "take a method that needs none"
 
 
 @pytest.fixture
@@ -94,14 +104,20 @@ class TestCountsAreNeeded:
     def test_where_there_are_none(self, counts, refused, counting, value):
         counts.layers["bad"] = spoiled(counts.copy(), value).X
         counts.X = counts.layers["bad"]
-        words = ["adata.layers['bad']", "No layer holds counts", counting.small().without_counts]
+        words = ["adata.layers['bad']", "No layer holds counts", advice(counting)]
         refused(counts, ValueError, *words, method=counting.small(), layer="bad")
 
 
 def test_counts_are_needed_but_a_representation_is_given(counts, refused, counting):
     counts.obsm["pcs"] = np.ones((300, 4))
-    method = counting.small()
-    refused(counts, ValueError, "use_rep='pcs' holds no counts", method.without_counts, method=method, use_rep="pcs")
+    words = ["use_rep='pcs' holds no counts", advice(counting)]
+    refused(counts, ValueError, *words, method=counting.small(), use_rep="pcs")
+
+
+def test_what_is_advised_where_there_are_no_counts_can_be_done(lognorm, counting):
+    setting = re.fullmatch(r"give (\w+)='(\w+)'", advice(counting))
+    if setting is not None:
+        sdc.Model(lognorm, replace(counting.small(), **dict([setting.groups()])), n_clusters=3)
 
 
 def test_negative_values_are_taken_only_when_asked(counts, refused):

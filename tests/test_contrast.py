@@ -407,6 +407,7 @@ def test_the_masked_loss_falls_only_for_what_genes_tell_of_each_other(lognorm, f
     assert real["history"]["held_out"].min() < 0.98 * real["history"]["held_out"].iloc[0]
     assert real["held_out"]["loss"] < 0.8 * real["held_out"]["loss_of_mean"]
     assert none["held_out"]["loss"] > 0.99 * none["held_out"]["loss_of_mean"]
+    assert real["history"]["held_out"].min() < 0.8 * none["history"]["held_out"].min()
 
 
 @pytest.mark.parametrize("positives", ["neighbors", "views"])
