@@ -108,8 +108,8 @@ def partitions(adata: AnnData, key: str, argument: str = "key") -> dict[str, pd.
     return {key: adata.obs[key]}
 
 
-def named_partitions(adata: AnnData, keys: Sequence[str], argument: str) -> dict[str, pd.Series]:
-    """Partitions under each key of an argument, those of several heads by key and head.
+def codes_of_partitions(adata: AnnData, keys: Sequence[str], argument: str) -> dict[str, np.ndarray]:
+    """Partitions under each key of an argument as numbers of clusters, -1 for none; of several heads by key and head.
 
     Raises
     ------
@@ -124,7 +124,8 @@ def named_partitions(adata: AnnData, keys: Sequence[str], argument: str) -> dict
             if column.isna().all():
                 msg = f"{argument}={name!r} has no label for any cell; leave it out."
                 raise ValueError(msg)
-            found[name if name == key else f"{key} {name}"] = column
+            used = column.astype("category").cat.remove_unused_categories()
+            found[name if name == key else f"{key} {name}"] = used.cat.codes.to_numpy(dtype=np.int64)
     return found
 
 

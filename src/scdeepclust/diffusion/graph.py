@@ -88,7 +88,7 @@ def connectivities(x: np.ndarray, n_neighbors: int, *, random_state: int = 0) ->
     A neighbour at distance d weighs :math:`\exp(-\max(d - \rho_i, 0) / \sigma_i)`, :math:`\rho_i` being the distance of the
     nearest that is no duplicate, and :math:`\sigma_i` such that a cell's weights add up to the binary logarithm of
     `n_neighbors`; the two directions are joined by :math:`a + b - ab` (McInnes, Healy, Melville, arXiv 1802.03426). As
-    scanpy's (tested), without half a minute of umap-learn being compiled in every new process.
+    scanpy's (tested), without umap-learn having to be compiled in every new process.
 
     Parameters
     ----------

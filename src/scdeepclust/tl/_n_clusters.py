@@ -128,7 +128,7 @@ def n_clusters(
         if not partitions:
             msg = "partitions is empty; name columns of adata.obs, or leave it out."
             raise ValueError(msg)
-    columns = results.named_partitions(adata, partitions or (), "partitions")
+    columns = results.codes_of_partitions(adata, partitions or (), "partitions")
     seed = resolve_seed(random_state)
     raw = read(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, drop_empty=drop_empty)
     inputs = Inputs(raw.kind, transform, gene_scaling, n_pcs)
@@ -137,7 +137,7 @@ def n_clusters(
         if partitions is None:
             choice = selection.choose_n_clusters(raw, inputs, resolution=resolution, **options)
         else:
-            codes = {name: _codes(column)[raw.kept] for name, column in columns.items()}
+            codes = {name: codes[raw.kept] for name, codes in columns.items()}
             choice = selection.choose_partition(raw, inputs, codes, **options)
     adata = adata.copy() if copy else adata
     for name, labels in ((key_added, choice.labels), (f"{key_added}_fine", choice.fine)):
@@ -231,7 +231,3 @@ def recut(
             "n_clusters": len(categories),
             "chosen_by": "user",
         }
-
-
-def _codes(column: pd.Series) -> np.ndarray:
-    return column.astype("category").cat.codes.to_numpy(dtype=np.int64)

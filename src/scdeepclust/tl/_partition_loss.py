@@ -92,8 +92,6 @@ def partition_loss(
     >>> bool(table.loc["clusters", "loss"] < table.loc["mean", "loss"])
     True
     """
-    import numpy as np
-
     from .. import results, selection
     from ..arguments import resolve_seed
     from ..data import Inputs, read
@@ -109,10 +107,7 @@ def partition_loss(
         if not value > 0:
             msg = f"resolutions={list(resolutions)!r} must all be above 0."
             raise ValueError(msg)
-    partitions = {
-        name: column.astype("category").cat.remove_unused_categories().cat.codes.to_numpy(dtype=np.int64)
-        for name, column in results.named_partitions(adata, [keys] if isinstance(keys, str) else keys, "keys").items()
-    }
+    partitions = results.codes_of_partitions(adata, [keys] if isinstance(keys, str) else keys, "keys")
     seed = resolve_seed(random_state)
     raw = read(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, drop_empty=drop_empty)
     with kept_threads():

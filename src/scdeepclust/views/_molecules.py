@@ -1,4 +1,4 @@
-"""Molecules drawn one by one, compiled by numba for the CPU: ten times faster than binomial draws of a few each."""
+"""Molecules drawn one by one, compiled by numba for the CPU: several times faster than binomial draws of a few each."""
 
 from __future__ import annotations
 

@@ -39,9 +39,8 @@ def thin(
     molecules of genes that are not used are not there to be thinned.
     """
     share = (depth / size).clamp(max=0.5)
-    seed = torch.randint(2**62, (), generator=generator, device=size.device)
     if counts.value.device.type == "cpu":
-        first, second, many = _drawn(counts, share[:, 0], int(seed))
+        first, second, many = _drawn(counts, share[:, 0], generator)
     else:
         first, second = torch.empty_like(counts.value), torch.empty_like(counts.value)
         many = slice(None)
@@ -52,10 +51,11 @@ def thin(
     return (counts._replace(value=first), size), (counts._replace(value=second), size)
 
 
-def _drawn(counts: Counts, share: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def _drawn(counts: Counts, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
     """Parts of the counts of a few molecules, and which counts are of many."""
     from ._molecules import MOST, two_parts
 
+    seed = int(torch.randint(2**62, (), generator=generator))
     first, second = torch.empty_like(counts.value), torch.empty_like(counts.value)
     two_parts(*(part.numpy() for part in (counts.value, counts.row, share)), seed, first.numpy(), second.numpy())
     return first, second, (counts.value > MOST).nonzero()[:, 0]
