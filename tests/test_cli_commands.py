@@ -261,6 +261,18 @@ def test_a_report_says_everything_by_itself(results, tmp_path):
         assert re.search(rf"<td>{name}</td><td class=\"number\">{n}</td>", text)
 
 
+def test_a_report_shows_batches_beside_clusters(few, tmp_path, monkeypatch):
+    cells = sdc.datasets.simulate_types(n_obs=80, n_vars=30, n_types=2)
+    cells.obs["donor"] = ["A", "B"] * 40
+    sdc.tl.deepclust(cells, few("idec"), n_clusters=2, batch_key="donor", progress=False)
+    titles, png = [], report._png
+    monkeypatch.setattr(
+        report, "_png", lambda axes: titles.append([ax.get_title("left") for ax in np.ravel(axes)]) or png(axes)
+    )
+    report.write(cells, tmp_path / "r.html", command=["scdeepclust"], cells="cells")
+    assert titles[0] == ["deepclust", "donor"]
+
+
 def test_a_report_names_the_genes_that_tell_clusters_apart(tmp_path):
     cells = sdc.datasets.simulate_types(n_obs=80, n_vars=12, n_types=2)
     x = cells.X.toarray()

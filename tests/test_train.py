@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from dataclasses import fields, replace
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 import scdeepclust as sdc
+from scdeepclust import progress
 from scdeepclust.checkpoint import Checkpoint
 from scdeepclust.data import Cells
 from scdeepclust.schedule import Phase
@@ -293,3 +296,13 @@ def test_progress_goes_to_standard_error(types, training, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert model.history["phase"].iloc[0] in err
+
+
+@pytest.mark.parametrize(("watched", "updates"), [(True, 40), (False, 0)], ids=["terminal", "log"])
+def test_in_a_log_progress_takes_a_line_at_the_end_and_not_one_a_step(monkeypatch, capsys, watched, updates):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: watched, raising=False)
+    for _ in progress.bar(range(40), desc="steps"):
+        time.sleep(0.11 if watched else 0.02)
+    found = capsys.readouterr().err.split("\r")
+    assert "40/40" in found[-1]
+    assert updates - 10 <= len(found) - 3 <= updates + 2

@@ -139,6 +139,7 @@ def _figures(adata: AnnData, key: str) -> Iterator[dict[str, str]]:
     import matplotlib.pyplot as plt
 
     mpl.use("Agg")
+    of_cells = {"color": [key, *_batch(adata, key)]}
     for name in sorted(public("pl"), key=lambda name: name != "umap"):  # the cells first
         function = front("pl", name)
         known = signature(function).parameters
@@ -147,7 +148,7 @@ def _figures(adata: AnnData, key: str) -> Iterator[dict[str, str]]:
             continue
         open_before = set(plt.get_fignums())
         try:
-            axes = function(adata, key=key, show=False, save=False)
+            axes = function(adata, key=key, show=False, save=False, **(of_cells if name == "umap" else {}))
             said = readable(about(function).partition("\n")[0]).removeprefix("Plot ")
             yield {"alt": said[:1].upper() + said[1:], "data": _png(axes)}
         # It is no record of the kind that this function draws.
@@ -156,6 +157,12 @@ def _figures(adata: AnnData, key: str) -> Iterator[dict[str, str]]:
         finally:
             for number in set(plt.get_fignums()) - open_before:
                 plt.close(number)
+
+
+def _batch(adata: AnnData, key: str) -> list[str]:
+    """The column of batches that a result was corrected for: whether they are mixed should be seen."""
+    name = adata.uns[key].get("params", {}).get("batch_key")
+    return [name] if name in adata.obs else []
 
 
 def _png(axes: Any) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from .distributed import average_gradients, rank, total
+from .progress import bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,10 +95,10 @@ class Trainer:
         if first and stored:
             optimizer.load_state_dict(stored["optimizer"])
         seen, held_out = self._split(phase)
-        bar = tqdm(
+        shown = bar(
             total=phase.epochs, initial=first, desc=phase.name, unit="epoch", disable=not self.show or not phase.epochs
         )
-        shown: dict[str, str] = {}
+        latest: dict[str, str] = {}
         try:
             for epoch in range(first, phase.epochs):
                 if self.interrupted or self._out_of_patience(phase):
@@ -118,15 +118,15 @@ class Trainer:
                     row["held_out"] = self._held_out(phase, held_out)
                 self.history.append(row)
                 self._save(n, epoch + 1, optimizer)
-                shown |= {k: f"{v:.3g}" for k, v in row.items() if isinstance(v, float)}
-                bar.set_postfix(shown, refresh=False)
-                bar.update()
+                latest |= {k: f"{v:.3g}" for k, v in row.items() if isinstance(v, float)}
+                shown.set_postfix(latest, refresh=False)
+                shown.update()
         except KeyboardInterrupt:
             self.interrupted = True
             msg = f"Training was interrupted in phase {phase.name!r}: the results are those of the best state so far."
             warnings.warn(msg, Interrupted, stacklevel=2)
         finally:
-            bar.close()
+            shown.close()
         self._finish(phase, held_out)
         self._save(n + 1, 0, optimizer)
 

@@ -8,10 +8,10 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from .. import diffusion
 from ..data import Inputs
+from ..progress import bar
 from .halves import features, halve, log_normalised, without_empty_halves
 from .table import chosen, rows_of, table_of, with_steps
 
@@ -91,7 +91,7 @@ def choose_neighbors(raw: Raw, inputs: Inputs, grid: Grid, *, seed: int = 0, pro
     losses = np.zeros((grid.n_splits, len(points), k), dtype=np.float64)
     of_cells = np.zeros((len(points), k, len(rows)), dtype=np.float32)
     references, splits = [], []
-    bar = tqdm(total=grid.n_splits * len(n_pcs), desc="neighbours", disable=not progress, leave=False)
+    shown = bar(total=grid.n_splits * len(n_pcs), desc="neighbours", disable=not progress, leave=False)
     for s in range(grid.n_splits):
         split = _split(few, grid.scheme, inputs, rng, seed)
         splits.append(split)
@@ -110,8 +110,8 @@ def choose_neighbors(raw: Raw, inputs: Inputs, grid: Grid, *, seed: int = 0, pro
                 point = points.index((d, w))
                 losses[s, point] = found.mean(0)
                 of_cells[point] += found.T / grid.n_splits
-            bar.update()
-    bar.close()
+            shown.update()
+    shown.close()
     table = table_of(points, losses, of_cells)
     best = table.loc[table["loss"].idxmin()]
     if grid.n_steps > 1:

@@ -94,12 +94,12 @@ def tune(
     from itertools import product
 
     import pandas as pd
-    from tqdm.auto import tqdm
 
     from .. import methods
     from ..arguments import resolve_seed
     from ..data.checks import check_anndata
     from ..model import Model
+    from ..progress import bar
 
     check_anndata(adata)
     if not 0 <= tolerance < 1:
@@ -129,8 +129,8 @@ def tune(
         raise ValueError(msg)
     seed = resolve_seed(random_state)
     rows = []
-    bar = tqdm(settings, desc="settings", disable=not progress, leave=False)
-    for each, setting in zip(tried, bar, strict=True):
+    shown = bar(settings, desc="settings", disable=not progress, leave=False)
+    for each, setting in zip(tried, shown, strict=True):
         model = Model(
             adata,
             each,
