@@ -114,7 +114,7 @@ def epoch(rounds, hidden=(500, 500, 2000), n_latent=10, n_obs=4271):
         inputs = method.inputs(raw.kind)
         inputs.fit(raw, seed=0)
         net = method.network(inputs, n_genes=raw.values.shape[1], n_categories=0)
-        cells = inputs.cells(raw, device=torch.device("cpu"), batch_size=batch_size, count_likelihood=False)
+        cells = inputs.cells(raw, device=torch.device("cpu"), batch_size=batch_size, with_counts=False)
         phase = method.pretrain(net, cells)
         trainer = Trainer(net, cells, seed=0, progress=False)
         optimizer, every = trainer._optimizer(phase), torch.arange(len(cells))
