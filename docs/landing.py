@@ -1,6 +1,6 @@
 """The picture of the landing page: clusters of mouse bone marrow progenitors, how many there are, and how they branch.
 
-    python docs/landing.py          writes docs/_static/landing.png
+python docs/landing.py          writes docs/_static/landing.png
 """
 
 from __future__ import annotations

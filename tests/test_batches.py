@@ -62,6 +62,17 @@ def test_batches_mix_and_types_stay_apart(missing):
     assert (types[near] == types[:, None]).mean() > 0.97
 
 
+def test_the_number_of_clusters_is_that_of_types_and_not_of_batches_too(few):
+    adata = shifted()
+    sdc.tl.n_clusters(adata, key_added="mixed")
+    sdc.tl.n_clusters(adata, batch_key="batch")
+    assert adata.uns["mixed"]["n_clusters"] > 4
+    assert adata.uns["n_clusters"]["n_clusters"] == 4
+    assert adjusted_rand_score(adata.obs["cell_type"], adata.obs["n_clusters"]) > 0.95
+    found = run(adata, few("idec", n_clusters=None), batch_key="batch")
+    assert found.uns["deepclust"]["n_clusters"]["n_clusters"] == 4
+
+
 @pytest.mark.parametrize("name", ["idec", "vade", "none"])
 @pytest.mark.filterwarnings("ignore::scdeepclust.losses.clustering.collapse.CollapseWarning")
 def test_clusters_are_types_and_not_batches(name, few):

@@ -519,3 +519,44 @@ def test_recut_refuses_with_one_clear_error(found, same, arguments, error, messa
     with pytest.raises(error, match=message):
         sdc.tl.recut(found, **arguments)
     same(found, before)
+
+
+# ------------------------------------------------------------------------------------------- and what deepclust makes of it
+
+
+@pytest.fixture(scope="module")
+def rare():
+    """Two types, of which the second has a rare relative."""
+    return datasets.simulate_types(600, 200, n_types=3, separation=0.8, proportions=[0.55, 0.42, 0.03], random_state=2)
+
+
+def test_a_method_starts_from_the_clusters_that_a_threshold_keeps(rare, few):
+    fine = sdc.tl.n_clusters(rare, min_signal=0.0, copy=True)
+    for min_signal in (0.0, 0.5):
+        found = sdc.tl.deepclust(rare, few("idec", n_clusters=None), min_signal=min_signal, copy=True, progress=False)
+        record = found.uns["deepclust"]
+        assert record["params"]["min_signal"] == record["n_clusters"]["params"]["min_signal"] == min_signal
+        expected = sdc.tl.n_clusters(rare, min_signal=min_signal, copy=True)
+        assert found.obs["deepclust"].nunique() == expected.obs["n_clusters"].nunique()
+    assert fine.obs["n_clusters"].nunique() > expected.obs["n_clusters"].nunique()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("idec", {"n_clusters": 3}, "min_signal=0.05 decides nothing, because .* n_clusters=3; leave it out"),
+        ("none", {"cluster": "hdbscan"}, "min_signal=0.05 decides nothing, because .* HDBSCAN"),
+    ],
+)
+def test_a_threshold_that_would_decide_nothing_is_refused(rare, same, name, given, message):
+    before = rare.copy()
+    with pytest.raises(ValueError, match=message):
+        sdc.tl.deepclust(rare, name, min_signal=0.05, **given)
+    same(rare, before)
+
+
+def test_a_run_with_another_threshold_does_not_go_on_from_a_checkpoint(rare, few, tmp_path):
+    options = {"checkpoint": tmp_path / "run.pt", "copy": True, "progress": False}
+    sdc.tl.deepclust(rare, few("idec", n_clusters=None), min_signal=0.3, **options)
+    with pytest.raises(ValueError, match="checkpoint"):
+        sdc.tl.deepclust(rare, few("idec", n_clusters=None), min_signal=0.2, **options)

@@ -113,3 +113,10 @@ def drawn_categories(given: dict[str, str], known: dict[str, list[str]], n: int,
         drawn = rng.integers(len(names), size=n)
         codes.append(np.full(n, names.index(str(given[key]))) if key in given else drawn)
     return np.column_stack(codes) if codes else None
+
+
+def check_min_signal(min_signal: float) -> None:
+    """Refuse what is no share."""
+    if isinstance(min_signal, bool) or not 0 <= min_signal < 1:
+        msg = f"min_signal={min_signal!r} must be at least 0 and below 1."
+        raise ValueError(msg)

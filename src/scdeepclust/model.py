@@ -16,6 +16,7 @@ from . import methods, networks, storage
 from .arguments import (
     check_batch_size,
     check_enough_cells,
+    check_min_signal,
     check_same_genes,
     check_sample,
     drawn_categories,
@@ -77,6 +78,9 @@ class Model:
         Seed. The same seed, version, device and number of threads give the same labels.
     device
         `"auto"`, `"cpu"`, `"cuda"`, ...
+    min_signal
+        Share of the reproducible signal by which two clusters must differ, where no `n_clusters` is given; None takes the
+        default of :func:`scdeepclust.tl.n_clusters`.
     init
         A trained model of another package to start from, where the method can.
     **params
@@ -105,6 +109,7 @@ class Model:
         drop_empty: bool = False,
         random_state: int | np.random.Generator | None = 0,
         device: str | torch.device = "auto",
+        min_signal: float | None = None,
         init: Any = None,
         **params: Any,
     ) -> None:
@@ -120,7 +125,12 @@ class Model:
             "categorical_covariate_keys": categorical_covariate_keys,
         }
         named = mask_var is None or isinstance(mask_var, str)
-        self.selection = {"mask_var": mask_var if named else "array", "drop_empty": drop_empty}
+        self.selection = {
+            "mask_var": mask_var if named else "array",
+            "drop_empty": drop_empty,
+            "min_signal": min_signal,
+        }
+        self._check_signal(min_signal)
         self.versions = versions()
         with kept_threads():
             raw = read(
@@ -399,6 +409,7 @@ class Model:
             "genes": raw.var_names,
             "n_genes": raw.n_genes,
             "covariates": raw.categories,
+            "min_signal": self.selection["min_signal"],
         }
         arrays = [raw.values] if raw.kind == "rep" else [raw.values.data, raw.values.indices, raw.values.indptr]
         arrays += [weights.numpy() for weights in self._initial.values()]
@@ -406,6 +417,16 @@ class Model:
         found = Checkpoint(path, fingerprint(settings, arrays))
         found.load()  # a file that cannot serve is refused before any work
         return found
+
+    def _check_signal(self, min_signal: float | None) -> None:
+        """Refuse a threshold that is none, or that would decide nothing."""
+        if min_signal is None:
+            return
+        check_min_signal(min_signal)
+        if self.method.n_clusters is not None or self.method.finds_number:
+            given = self.method.finds_number or f"n_clusters={self.method.n_clusters}"
+            msg = f"min_signal={min_signal!r} decides nothing, because the number of clusters is that of {given}; leave it out."
+            raise ValueError(msg)
 
     def _choose(self, raw: Raw) -> np.ndarray | None:
         """The partition to start from, if no number of clusters is given; several processes take that of the first."""
@@ -415,8 +436,10 @@ class Model:
             self.choice = {"chosen_by": self.method.finds_number}
             return None
         logger.info("choosing the number of clusters")
+        signal = self.selection["min_signal"]
+        options = {} if signal is None else {"min_signal": signal}
         choice = from_rank_zero(
-            lambda: choose_n_clusters(raw, self.method.inputs(raw.kind), curve=False, seed=self.seed)
+            lambda: choose_n_clusters(raw, self.method.inputs(raw.kind), curve=False, seed=self.seed, **options)
         )
         logger.info("chose %d clusters (%s)", choice.n_clusters, choice.record["chosen_by"])
         if choice.n_clusters == 1:

@@ -18,6 +18,7 @@ def deepclust(
     method: str | Method = "idec",
     *,
     n_clusters: int | None = None,
+    min_signal: float | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
     batch_key: str | None = None,
@@ -51,6 +52,9 @@ def deepclust(
         Number of clusters. None takes the resolution that the data support: as many as differ by reproducible signal,
         as :func:`scdeepclust.tl.n_clusters` finds them, from which the deep method then starts. On continua it is a
         resolution, not a number of cell types.
+    min_signal
+        Share of the reproducible signal by which two clusters must differ, where the data choose their number: with a
+        lower one than that of :func:`scdeepclust.tl.n_clusters`, which None takes, more and rarer clusters are kept.
     layer
         Layer with counts or log-normalised values; `X` if None.
     use_rep
@@ -145,6 +149,7 @@ def deepclust(
         drop_empty=drop_empty,
         random_state=random_state,
         device=device,
+        min_signal=min_signal,
         init=init,
         **params,
     )

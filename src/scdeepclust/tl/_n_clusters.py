@@ -24,6 +24,8 @@ def n_clusters(
     n_pcs: int = 20,
     layer: str | None = None,
     use_rep: str | None = None,
+    batch_key: str | None = None,
+    categorical_covariate_keys: Sequence[str] | None = None,
     mask_var: str | Sequence[bool] | np.ndarray | None = "auto",
     drop_empty: bool = False,
     key_added: str = "n_clusters",
@@ -64,6 +66,9 @@ def n_clusters(
         How features are made of counts, as in :func:`scdeepclust.tl.deepclust`.
     layer, use_rep, mask_var, drop_empty
         What is read, as in :func:`scdeepclust.tl.deepclust`.
+    batch_key, categorical_covariate_keys
+        Columns of `obs` with batches, or more covariates, that clusters should not depend on, as in
+        :func:`scdeepclust.tl.deepclust`; without them, what sets batches apart counts as signal.
     key_added
         Under which name results are stored.
     random_state
@@ -109,14 +114,12 @@ def n_clusters(
     4
     """
     from .. import results, selection
-    from ..arguments import resolve_seed
+    from ..arguments import check_min_signal, resolve_seed
     from ..data import Inputs, read
     from ..train import kept_threads
 
     results.check_key(key_added)
-    if not 0 <= min_signal < 1:
-        msg = f"min_signal={min_signal!r} must be at least 0 and below 1."
-        raise ValueError(msg)
+    check_min_signal(min_signal)
     if not resolution > 0:
         msg = f"resolution={resolution!r} must be above 0."
         raise ValueError(msg)
@@ -130,7 +133,15 @@ def n_clusters(
             raise ValueError(msg)
     columns = results.codes_of_partitions(adata, partitions or (), "partitions")
     seed = resolve_seed(random_state)
-    raw = read(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, drop_empty=drop_empty)
+    raw = read(
+        adata,
+        layer=layer,
+        use_rep=use_rep,
+        batch_key=batch_key,
+        categorical_covariate_keys=categorical_covariate_keys,
+        mask_var=mask_var,
+        drop_empty=drop_empty,
+    )
     inputs = Inputs(raw.kind, transform, gene_scaling, n_pcs)
     options = {"scheme": scheme, "min_signal": min_signal, "n_splits": n_splits, "seed": seed}
     with kept_threads():
