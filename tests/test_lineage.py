@@ -649,3 +649,14 @@ def test_cells_that_cannot_be_reached_have_no_fates(package, islands):
 @pytest.mark.parametrize(("n_obs", "n_dcs"), [(25, 10), (150, 2)], ids=["few cells", "few components"])
 def test_an_installed_package_does_no_harm(package, plain, n_obs, n_dcs):
     assert order(plain[:n_obs].copy(), root=0, n_dcs=n_dcs, fates="auto").obs["lineage_pseudotime"].notna().all()
+
+
+def test_clusters_without_any_edge_between_them():
+    adata = sdc.datasets.simulate_types(n_obs=120, n_vars=40, n_types=3, separation=2.0)
+    adata.obsm["X_apart"] = np.repeat(np.eye(3) * 100, 40, axis=0) + np.random.default_rng(0).normal(size=(120, 3))
+    adata.obs["island"] = pd.Categorical(np.repeat(["a", "b", "c"], 40))
+    sdc.tl.lineage(adata, "island", root={"cluster": "b"}, use_rep="X_apart", fates=None)
+    record = adata.uns["lineage"]
+    assert record["tree"].empty
+    assert record["n_unreachable"] == 80
+    assert adata.obs["lineage_pseudotime"].notna().to_numpy().nonzero()[0].tolist() == list(range(40, 80))

@@ -75,6 +75,8 @@ def write(
     kept
         Positions of these cells in `adata`.
     """
+    tables = {name: _of_all(table, kept, adata) for name, table in tables.items()}
+    forget(adata, obs=[f"{key}_confidence"], obsm=[f"X_{key}_before", f"{key}_heads"])
     codes = np.full(adata.n_obs, -1)
     codes[kept] = labels
     proba = np.full((adata.n_obs, len(categories)), np.nan, dtype=np.float32)
@@ -87,8 +89,18 @@ def write(
             adata.obsm[f"X_{key}{name}"] = z
     adata.obsm[f"{key}_proba"] = pd.DataFrame(proba, index=adata.obs_names, columns=categories)
     for name, table in tables.items():
-        adata.obsm[f"{key}_{name}"] = _of_all(table, kept, adata)
+        adata.obsm[f"{key}_{name}"] = table
     adata.uns[key] = record
+
+
+def forget(adata: AnnData, *, obs: Sequence[str] = (), obsm: Sequence[str] = ()) -> None:
+    """Remove what an earlier run under the same key has left and this one does not write."""
+    for name in obs:
+        if name in adata.obs:
+            del adata.obs[name]
+    for name in obsm:
+        if name in adata.obsm:
+            del adata.obsm[name]
 
 
 def partitions(adata: AnnData, key: str, argument: str = "key") -> dict[str, pd.Series]:
@@ -140,7 +152,9 @@ def write_layer(adata: AnnData, name: str, values: pd.DataFrame, kept: np.ndarra
 def _of_all(table: np.ndarray | pd.DataFrame, kept: Sequence[int] | np.ndarray, adata: AnnData) -> Any:
     """A row for every cell, missing for those that were dropped."""
     if isinstance(table, pd.DataFrame):
-        return table.set_axis(adata.obs_names[kept]).reindex(adata.obs_names)
+        place = np.full(adata.n_obs, -1)
+        place[kept] = np.arange(len(table))
+        return table.set_axis(pd.RangeIndex(len(table))).reindex(place).set_axis(adata.obs_names)
     found = np.full((adata.n_obs, table.shape[1]), np.nan, dtype=np.float32)
     found[kept] = table
     return found
@@ -157,6 +171,9 @@ def check_denoised_layer(name: str | None, model: Model, adata: AnnData) -> None
     if name is None:
         return
     check_key(name, argument="denoised_layer")
+    if name == model.source["layer"]:
+        msg = f"denoised_layer={name!r} would overwrite the layer that is read; give another name."
+        raise ValueError(msg)
     model.check_denoises()
     if not adata.var_names.is_unique:
         msg = "denoised_layer needs genes with names of their own; call adata.var_names_make_unique() first."

@@ -151,6 +151,7 @@ def lineage(
     adata.obsm[f"{key_added}_branches"] = pd.DataFrame(along, index=adata.obs_names)
     for name, values in (("", bare.obsm["X_umap"]), ("_diffmap", bare.obsm["X_diffmap"])):
         adata.obsm[f"X_{key_added}{name}"] = _spread(values.astype(np.float32), where, adata.n_obs)
+    results.forget(adata, obsm=[f"{key_added}_fates"])
     if probabilities is not None:
         columns = [names[tip] for tip in probabilities.columns]
         values = _spread(probabilities.to_numpy(), where, adata.n_obs)
@@ -229,13 +230,19 @@ def _clustered(adata: AnnData, key: str, rep: str) -> tuple[AnnData, np.ndarray]
 
 def _graph(bare: AnnData, n_neighbors: int, n_dcs: int, seed: int) -> None:
     import scanpy as sc
+    from scipy import sparse
 
     from .. import diffusion
 
     diffusion.into_scanpy(bare, n_neighbors, use_rep="rep", random_state=seed)
     sc.tl.umap(bare, random_state=seed)
     sc.tl.diffmap(bare, n_comps=min(n_dcs + 1, bare.n_obs - 2), random_state=seed)
-    sc.tl.paga(bare, groups="cluster")
+    codes, links = bare.obs["cluster"].cat.codes.to_numpy(), bare.obsp["connectivities"].tocoo()
+    if (codes[links.row] != codes[links.col]).any():
+        sc.tl.paga(bare, groups="cluster")
+    else:  # scanpy fails where no edge runs between clusters
+        n = len(bare.obs["cluster"].cat.categories)
+        bare.uns["paga"] = {"connectivities": sparse.csr_matrix((n, n))}
 
 
 def _along(bare: AnnData, path: list[str]) -> np.ndarray:
