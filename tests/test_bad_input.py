@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import re
@@ -600,3 +602,54 @@ def test_checkpoint_of_cells_of_another_depth(counts, refused, checkpointed, tmp
     path, some = tmp_path / "run.ckpt", np.arange(100) < 60
     checkpointed(counts.copy(), path, mask_var=some)
     refused(counts[:, some].copy(), ValueError, "other data", checkpoint=path)
+
+
+# --------------------------------------------------------------------------------------------------------- wrong places
+
+
+@pytest.mark.parametrize("source", ["X", "pcs"])
+def test_genes_are_not_chosen_where_a_representation_is_read(counts, refused, source):
+    counts.obsm["pcs"] = counts.X[:, :8].toarray()
+    counts.var["mine"] = np.arange(100) < 50
+    refused(
+        counts, ValueError, "mask_var", f"use_rep={source!r}", "leave mask_var out", use_rep=source, mask_var="mine"
+    )
+
+
+def test_a_layer_that_is_read_is_not_overwritten(counts, refused):
+    counts.layers["counts"] = counts.X.copy()
+    refused(counts, ValueError, "overwrite", method="deepwak", layer="counts", denoised_layer="counts")
+    with pytest.raises(ValueError, match="key_added='counts' would overwrite"):
+        sdc.pp.denoise(counts, layer="counts", key_added="counts")
+
+
+@pytest.mark.parametrize("front", [sdc.pp.denoise, sdc.pp.neighbors, sdc.tl.n_clusters, sdc.tl.partition_loss])
+def test_what_is_no_anndata(front):
+    with pytest.raises(TypeError, match="must be an AnnData, not ndarray"):
+        front(np.ones((20, 20)))
+
+
+def test_advice_names_no_argument_that_is_not_there(counts, few):
+    """Whoever calls, in whatever state the values are."""
+    model = sdc.Model(counts, few("idec"))
+    model.train(progress=False)
+    x = counts.X.toarray()
+    x[:, 3] = 0
+    empty, scaled, none = counts.copy(), counts.copy(), counts.copy()
+    empty.X, scaled.X, none.X = x, x - x.mean(0), None
+    none.layers["counts"] = counts.X
+    logged = ad.AnnData(np.log1p(counts.X.toarray()), obs=counts.obs, var=counts.var, layers={"counts": counts.X})
+    for front, adata in [
+        (sdc.pp.neighbors, empty),
+        (sdc.pp.neighbors, scaled),
+        (sdc.pp.denoise, empty),
+        (sdc.pp.denoise, scaled),
+        (sdc.pp.denoise, none),
+        (functools.partial(sdc.tl.assign, model=model), logged),
+        (functools.partial(sdc.tl.assign, model=model), none),
+    ]:
+        known = inspect.signature(front).parameters
+        with pytest.raises(ValueError, match=r"\w") as error:
+            front(adata)
+        advised = set(re.findall(r"(\w+)=", text(error))) - {"min_cells", "min_counts"}
+        assert advised <= set(known), text(error)

@@ -269,3 +269,47 @@ def test_covariates_are_recorded(counts, few, tmp_path):
     assert found.uns["deepclust"]["params"]["categorical_covariate_keys"] == ["donor"]
     found.write_h5ad(tmp_path / "a.h5ad")
     assert list(ad.read_h5ad(tmp_path / "a.h5ad").uns["deepclust"]["params"]["categorical_covariate_keys"]) == ["donor"]
+
+
+# ------------------------------------------------------------------------------------------------- names of categories
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        (pd.to_datetime(["2020-01-01", "2020-01-02"] * 100), None),
+        (np.array([0, 1] * 100), np.array([0.0, 1.0] * 100)),
+        (np.array([0.0, 1.0] * 100), np.array(["0", "1"] * 100)),
+        (np.array([0.5, 1.5] * 100), None),
+        (np.array([True, False] * 100), np.array(["True", "False"] * 100)),
+    ],
+    ids=["dates", "integers, then floats", "floats, then words", "halves", "booleans"],
+)
+@pytest.mark.filterwarnings("error:.*has not seen:UserWarning")
+def test_categories_are_known_again_in_whatever_type(few, first, later):
+    adata = sdc.datasets.simulate_types(200, 60, n_types=3)
+    adata.obs["batch"] = first
+    model = sdc.Model(adata, few("idec"), batch_key="batch")
+    model.train(progress=False)
+    if later is not None:
+        adata.obs["batch"] = later
+    np.testing.assert_allclose(
+        model.get_latent_representation(adata), model.get_latent_representation(), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_categories_that_are_written_alike_are_refused(few, same):
+    adata = sdc.datasets.simulate_types(200, 60, n_types=3)
+    adata.obs["batch"] = pd.Categorical([1, "1"] * 100)
+    with pytest.raises(ValueError, match="batch_key='batch': different categories have the same name"):
+        run(adata, few("idec"), batch_key="batch")
+
+
+def test_a_batch_of_dropped_cells_is_not_known(few):
+    adata = sdc.datasets.simulate_types(200, 60, n_types=3)
+    x = adata.X.toarray()
+    x[:5] = 0
+    adata.X = x
+    adata.obs["batch"] = ["z"] * 5 + ["a", "b", "c"] * 65
+    model = sdc.Model(adata, few("idec"), batch_key="batch", drop_empty=True)
+    assert model.covariate_categories == [["a", "b", "c"]]

@@ -407,3 +407,63 @@ def test_missing_genes_are_zero_with_a_warning(types, method):
     with pytest.warns(UserWarning, match="10 of the model's 100 genes are missing"):
         some = model.get_latent_representation(zeroed[:, 10:].copy())
     np.testing.assert_array_equal(some, model.get_latent_representation(zeroed))
+
+
+# ------------------------------------------------------------------------------------------------- one run after another
+
+
+def test_a_key_describes_its_last_run(types, few):
+    adata = types.copy()
+    other = sdc.Model(types, few("idec", n_latent=5))
+    other.train(progress=False)
+    sdc.tl.deepclust(adata, few("deepwak", n_heads=2), progress=False)
+    assert "deepclust_heads" in adata.obsm
+    sdc.tl.assign(adata, other)
+    assert "deepclust_confidence" in adata.obs
+    assert not {"deepclust_heads", "X_deepclust_before"} & set(adata.obsm)
+    sdc.tl.deepclust(adata, few("idec"), progress=False)
+    assert "deepclust_confidence" not in adata.obs
+    assert "X_deepclust_before" in adata.obsm
+
+
+def test_a_model_keeps_the_values_that_it_was_given(types, few):
+    """In-place steps between making and training it change nothing, whatever holds the values."""
+    for x in (types.X.astype(np.float32), types.X.toarray().astype(np.float32)):
+        adata = types.copy()
+        adata.X = x.copy()
+        adata.obsm["rep"] = types.X[:, :9].toarray().astype(np.float32)
+        for use_rep in (None, "rep"):
+            model, expected = (sdc.Model(adata, few("idec"), use_rep=use_rep) for _ in range(2))
+            expected.train(progress=False)
+            kept = adata.obsm["rep"].copy()
+            (adata.X.data if use_rep is None and hasattr(adata.X, "indptr") else adata.X)[:] *= 3
+            adata.obsm["rep"] *= 3
+            model.train(progress=False)
+            np.testing.assert_array_equal(model.get_latent_representation(), expected.get_latent_representation())
+            adata.X, adata.obsm["rep"] = x.copy(), kept
+
+
+def test_repeated_names_of_genes_are_numbered_as_anndata_would(types, few):
+    adata = types.copy()
+    adata.var_names = [*types.var_names[:50], *types.var_names[:50]]
+    mask = np.arange(100) != 0  # the first of a pair is not used
+    with pytest.warns(UserWarning, match=r"50 names of genes repeat: .*var_names_make_unique"):
+        model = sdc.Model(adata, few("idec"), mask_var=mask)
+    model.train(progress=False)
+    adata.var_names_make_unique()
+    assert model.var_names == list(adata.var_names[mask])
+    np.testing.assert_allclose(
+        model.get_latent_representation(adata), model.get_latent_representation(), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_heads_of_cells_that_share_names(types, few):
+    adata = types.copy()
+    x = adata.X.toarray()
+    x[7] = 0
+    adata.X = x
+    adata.obs_names = ["same"] * adata.n_obs
+    sdc.tl.deepclust(adata, few("deepwak", n_heads=2), drop_empty=True, progress=False)
+    heads = adata.obsm["deepclust_heads"]
+    assert heads.iloc[7].isna().all()
+    assert heads.drop(columns=[]).notna().all(axis=1).sum() == adata.n_obs - 1

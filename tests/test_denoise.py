@@ -322,6 +322,7 @@ def test_a_result_survives_a_file(cells, tmp_path):
     ("arguments", "error", "message"),
     [
         pytest.param({"genes": ["gene1", "CD3E"]}, KeyError, "genes='CD3E' is not in .*'gene0'", id="gene"),
+        pytest.param({"genes": "CD3E"}, KeyError, "genes='CD3E' is not in .*'gene0'", id="one gene"),
         pytest.param({"genes": ["GENE1"]}, KeyError, "the nearest are: 'gene1'", id="near gene"),
         pytest.param({"layer": "raw"}, KeyError, "layer='raw' is not in adata.layers; there are: 'own'", id="layer"),
         pytest.param({"neighbors_key": "x"}, KeyError, "neighbors_key='x' is not in .*'source'", id="neighbours"),
@@ -391,3 +392,33 @@ def test_denoised_values_are_nearer_to_the_true_rates(simulate, arguments):
         assert error[average] < 0.97 * error["scanpy"]
         assert error[average] < 0.6 * error["noisy"]
     assert error["rates"] < error["log"]
+
+
+def test_cells_whose_neighbours_are_gone_keep_their_own_values(types):
+    graph = types.copy()
+    sc.pp.neighbors(graph, n_neighbors=4, use_rep="X", transformer="sklearn")
+    some = graph[::4].copy()
+    alone = np.diff(some.obsp["distances"].tocsr().indptr) == 0
+    assert 0 < alone.sum() < some.n_obs
+    with pytest.warns(UserWarning, match=f"{alone.sum()} cells have no neighbour left"):
+        sdc.pp.denoise(some, neighbors_key="neighbors")
+    depth = some.X.sum(1).A1 if hasattr(some.X.sum(1), "A1") else some.X.sum(1)
+    own = np.log1p(some.X.toarray() / np.asarray(depth)[:, None] * np.median(depth))
+    np.testing.assert_allclose(some.layers["denoised"].toarray()[alone], own[alone], rtol=1e-5)
+
+
+def test_what_is_no_graph_is_said_to_be_none(types, same):
+    cells = types.copy()
+    cells.uns["else"] = {"a": 1}
+    before = cells.copy()
+    with pytest.raises(ValueError, match="neighbors_key='else' holds no neighbours; there are: none"):
+        sdc.pp.denoise(cells, neighbors_key="else")
+    same(cells, before)
+
+
+def test_numbers_of_neighbours_of_an_earlier_run_do_not_stay(types):
+    cells = types.copy()
+    sdc.pp.denoise(cells, local=True, progress=False)
+    assert "denoised_n_neighbors" in cells.obs
+    sdc.pp.denoise(cells, progress=False)
+    assert "denoised_n_neighbors" not in cells.obs

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .checks import check_anndata, listing
-from .columns import covariate_keys
+from .checks import Offers, check_anndata, listing
+from .columns import covariate_keys, names_of
 from .read import Raw, as_csr, read_genes, read_representation, without_empty_cells
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def align(
             msg = f"use_rep={use_rep!r} has {raw.values.shape[1]} columns; the model was trained on {n_features}."
             raise ValueError(msg)
         return _with_covariates(raw, adata, keys, categories)
-    raw = read_genes(adata, layer, None, counts=kind == "counts")
+    fixed = Offers(layer=False, use_rep=False, drop_empty=False)
+    raw = read_genes(adata, layer, None, counts=kind == "counts", offers=fixed, numbered=False)
     if raw.kind != kind:
         msg = (
             "The model was trained on log-normalised values, but these cells hold counts; normalise them in the same "
@@ -96,7 +97,7 @@ def _with_covariates(raw: Raw, adata: AnnData, keys: list[str], categories: list
         return raw
     codes = np.full((len(raw.obs_names), len(keys)), -1)
     for n, (key, known) in enumerate(zip(keys, categories, strict=True)):
-        found = adata.obs[key].astype(str) if key in adata.obs else pd.Series("no such column", adata.obs_names)
+        found = _names(adata.obs[key]) if key in adata.obs else pd.Series("no such column", adata.obs_names)
         codes[:, n] = pd.Index(known).get_indexer(found)
         unknown = codes[:, n] < 0
         if unknown.any():
@@ -107,3 +108,10 @@ def _with_covariates(raw: Raw, adata: AnnData, keys: list[str], categories: list
             )
             warnings.warn(msg, UserWarning, stacklevel=4)
     return replace(raw, covariates=codes, categories=categories)
+
+
+def _names(column: pd.Series) -> pd.Series:
+    """The name of each cell's category, as training has it."""
+    column = column.astype("category")
+    names = np.array([*names_of(column), "nan"], dtype=object)
+    return pd.Series(names[column.cat.codes], column.index)

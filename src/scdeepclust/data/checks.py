@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,15 @@ def need_key(argument: str, key: str, there: Any, where: str, *, also: Sequence[
     if key not in there:
         msg = f"{argument}={key!r} is not in {where}; there are: {listing([*there, *also], most=20)}."
         raise KeyError(msg)
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """An integer, given as one or as a float without a fraction."""
+    number = not isinstance(value, bool | str) and np.isscalar(value) and value == value and abs(value) < np.inf  # noqa: PLR0124
+    if not number or int(value) != value or value < least:
+        msg = f"{name}={value!r} must be an integer of at least {least}."
+        raise ValueError(msg)
+    return int(value)
 
 
 def check_anndata(adata: Any) -> None:
@@ -61,7 +71,16 @@ def looks_like_counts(values: Any) -> bool:
     return bool(data.size) and bool((data >= 0).all() and (data == np.rint(data)).all())
 
 
-def need_counts(values: Any, adata: AnnData, name: str, otherwise: str) -> None:
+@dataclass(frozen=True)
+class Offers:
+    """Arguments that who calls a function has, so that no advice names one that is not there."""
+
+    layer: bool = True
+    use_rep: bool = True
+    drop_empty: bool = True
+
+
+def need_counts(values: Any, adata: AnnData, name: str, otherwise: str, offers: Offers) -> None:
     """Say that counts are needed, and where some are."""
     data = values.data
     found = (
@@ -71,9 +90,12 @@ def need_counts(values: Any, adata: AnnData, name: str, otherwise: str) -> None:
     )
     layers = [key for key in adata.layers if key is not None and looks_like_counts(adata.layers[key])]
     if layers:
-        remedy = f"adata.layers[{layers[0]!r}] holds counts: give layer={layers[0]!r}."
+        remedy = f"give layer={layers[0]!r}" if offers.layer else f"put them into {name}"
+        remedy = f"adata.layers[{layers[0]!r}] holds counts: {remedy}."
     elif adata.raw is not None and looks_like_counts(adata.raw.X):
-        remedy = "adata.raw holds counts: give adata.raw.to_adata(), or copy them into a layer."
+        remedy = "adata.raw holds counts: give adata.raw.to_adata()" + (
+            ", or copy them into a layer." if offers.layer else "."
+        )
     else:
         remedy = f"No layer holds counts; load them{otherwise}."
     msg = f"Counts (non-negative integers) are needed, but {name} holds {found}. {remedy}"

@@ -31,15 +31,24 @@ def covariate_keys(batch_key: str | None, categorical_covariate_keys: Sequence[s
     return named
 
 
-def categorical(adata: AnnData, argument: str, key: str) -> pd.Series:
-    """A column whose every cell has a category."""
+def categorical(adata: AnnData, argument: str, key: str, kept: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Codes and names of the categories of some cells, each of which must have one."""
     need_key(argument, key, adata.obs, "adata.obs")
-    column = adata.obs[key].astype("category").cat.remove_unused_categories()
+    column = adata.obs[key].iloc[kept].astype("category").cat.remove_unused_categories()
     if column.isna().any():
         what = "batch" if argument == "batch_key" else "category"
         msg = f"{argument}={key!r}: {int(column.isna().sum())} cells have no {what}; name it or drop them."
         raise ValueError(msg)
-    return column
+    names = names_of(column)
+    if len(set(names)) < len(names):
+        msg = f"{argument}={key!r}: different categories have the same name ({listing(names)}); make them one type, such as str."
+        raise ValueError(msg)
+    return column.cat.codes.to_numpy(dtype=np.int64), names
+
+
+def names_of(column: pd.Series) -> list[str]:
+    """Names of the categories of a column, the same in all files: numbers become floats beside missing values."""
+    return [str(int(c) if isinstance(c, float | np.floating) and c == int(c) else c) for c in column.cat.categories]
 
 
 def check_categories(raw: Raw, named: list[tuple[str, str]]) -> None:
@@ -55,10 +64,10 @@ def check_categories(raw: Raw, named: list[tuple[str, str]]) -> None:
             raise ValueError(msg)
 
 
-def read_labels(adata: AnnData, labels_key: str) -> np.ndarray:
-    """Codes of labels that a method is told, -1 for missing ones."""
+def read_labels(adata: AnnData, labels_key: str, kept: np.ndarray) -> np.ndarray:
+    """Codes of labels that a method is told of some cells, -1 for missing ones."""
     need_key("labels_key", labels_key, adata.obs, "adata.obs")
-    column = adata.obs[labels_key].astype("category").cat.remove_unused_categories()
+    column = adata.obs[labels_key].iloc[kept].astype("category").cat.remove_unused_categories()
     if len(column.cat.categories) < 2:
         msg = (
             f"labels_key={labels_key!r} holds {len(column.cat.categories)} label(s) "

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .. import views
 from .cells import CHUNK, Cells, Rows, one_hot
+from .checks import whole_number
 from .correction import Correction
 
 if TYPE_CHECKING:
@@ -59,9 +60,7 @@ class Inputs(nn.Module):
         if not 0 <= gene_scaling <= 1:
             msg = f"gene_scaling={gene_scaling!r} must be from 0 to 1."
             raise ValueError(msg)
-        if n_pcs is not None and (isinstance(n_pcs, bool) or n_pcs < 1):
-            msg = f"n_pcs={n_pcs!r} must be an integer of at least 1."
-            raise ValueError(msg)
+        n_pcs = None if n_pcs is None else whole_number("n_pcs", n_pcs)
         self.kind, self.transform, self.gene_scaling, self.n_pcs = kind, transform, gene_scaling, n_pcs
         for name in ("median_total", "used_share", "n_genes", "mean", "scale", "ceiling", "components", "spread"):
             self.register_buffer(name, torch.ones(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .checks import check_anndata, check_finite, check_in_memory, listing, need_counts, need_key
+from .checks import Offers, check_anndata, check_finite, check_in_memory, listing, need_counts, need_key
 from .columns import categorical, check_categories, covariate_keys, read_labels
 from .genes import gene_mask
 
@@ -66,6 +67,14 @@ class Raw:
         names = [self.var_names[i] for i in np.flatnonzero(keep)]
         return replace(self, values=as_csr(self.values[:, keep]), var_names=names)
 
+    def apart(self) -> Raw:
+        """The same with values of its own: those of the AnnData may be changed in place."""
+        values = self.values.copy() if self.kind == "rep" else as_csr(self.values)
+        if self.kind != "rep":
+            parts = (values.data.copy(), values.indices, values.indptr)
+            values = sparse.csr_array(parts, shape=values.shape)
+        return replace(self, values=values)
+
     def cells(self, keep: np.ndarray) -> Raw:
         """Some of the cells."""
         return replace(
@@ -79,7 +88,7 @@ class Raw:
         )
 
 
-def read(
+def read(  # noqa: PLR0913 keywords of the fronts
     adata: AnnData,
     *,
     layer: str | None = None,
@@ -91,6 +100,7 @@ def read(
     without_counts: str = "",
     drop_empty: bool = False,
     labels_key: str | None = None,
+    offers: Offers = Offers(),  # noqa: B008 frozen
 ) -> Raw:
     """Read the matrix that a method asks for; `adata` is not changed.
 
@@ -102,27 +112,35 @@ def read(
         The values cannot serve; the message says what was found and what to do.
     """
     check_anndata(adata)
-    if use_rep is not None and layer is not None:
-        msg = f"Give either layer={layer!r} or use_rep={use_rep!r}, not both."
-        raise ValueError(msg)
-    if use_rep is not None and counts:
-        msg = f"use_rep={use_rep!r} holds no counts, which this method needs as it is set; {without_counts}."
-        raise ValueError(msg)
-    raw = (
-        read_representation(adata, use_rep)
-        if use_rep is not None
-        else read_genes(adata, layer, mask_var, counts=counts, otherwise=f", or {without_counts}")
-    )
+    _check_source(layer, use_rep, mask_var, counts=counts, without_counts=without_counts)
+    if use_rep is not None:
+        raw = read_representation(adata, use_rep)
+    else:
+        raw = read_genes(adata, layer, mask_var, counts=counts, otherwise=f", or {without_counts}", offers=offers)
+        raw = _without_empty(raw, drop_empty=drop_empty, offers=offers)
     named = covariate_keys(batch_key, categorical_covariate_keys)
     if named:
-        columns = [categorical(adata, argument, key) for argument, key in named]
-        codes = np.column_stack([column.cat.codes.to_numpy(dtype=np.int64) for column in columns])
-        raw = replace(raw, covariates=codes, categories=[[str(c) for c in column.cat.categories] for column in columns])
+        codes, names = zip(*[categorical(adata, *column, raw.kept) for column in named], strict=True)
+        raw = replace(raw, covariates=np.column_stack(codes), categories=list(names))
     if labels_key is not None:
-        raw = replace(raw, labels=read_labels(adata, labels_key))
-    raw = raw if raw.kind == "rep" else _without_empty(raw, drop_empty=drop_empty)
+        raw = replace(raw, labels=read_labels(adata, labels_key, raw.kept))
     check_categories(raw, named)
     return raw
+
+
+def _check_source(layer: str | None, use_rep: str | None, mask_var: Any, *, counts: bool, without_counts: str) -> None:
+    """Refuse arguments that a representation leaves no use for."""
+    if use_rep is None:
+        return
+    if layer is not None:
+        msg = f"Give either layer={layer!r} or use_rep={use_rep!r}, not both."
+        raise ValueError(msg)
+    if counts:
+        msg = f"use_rep={use_rep!r} holds no counts, which this method needs as it is set; {without_counts}."
+        raise ValueError(msg)
+    if mask_var is not None and not (isinstance(mask_var, str) and mask_var == "auto"):
+        msg = f"mask_var chooses genes, but use_rep={use_rep!r} is taken as it is; leave mask_var out, or subset adata first."
+        raise ValueError(msg)
 
 
 def read_representation(adata: AnnData, use_rep: str) -> Raw:
@@ -155,30 +173,53 @@ def read_representation(adata: AnnData, use_rep: str) -> Raw:
     return Raw(values, "rep", adata.obs_names, [], np.arange(adata.n_obs))
 
 
-def read_genes(adata: AnnData, layer: str | None, mask_var: Any, *, counts: bool, otherwise: str = "") -> Raw:
-    """Counts or log-normalised values of the genes to use; `otherwise` says what to do where counts are missing."""
+def read_genes(
+    adata: AnnData,
+    layer: str | None,
+    mask_var: Any,
+    *,
+    counts: bool,
+    otherwise: str = "",
+    offers: Offers = Offers(),  # noqa: B008 frozen
+    numbered: bool = True,
+) -> Raw:
+    """Counts or log-normalised values of the genes to use; `otherwise` says what to do where counts are missing.
+
+    Where names of genes repeat, they are `numbered` as AnnData would.
+    """
     if layer is not None:
         need_key("layer", layer, {k: None for k in adata.layers if k is not None}, "adata.layers")
     values = adata.X if layer is None else adata.layers[layer]
     name = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     if values is None:
-        msg = "adata.X is None; name a layer with counts (layer=...) or a representation (use_rep=...)."
+        named = ["a layer with counts (layer=...)"] * offers.layer + ["a representation (use_rep=...)"] * offers.use_rep
+        msg = f"adata.X is None; {'name ' + ' or '.join(named) if named else 'put values there'}."
         raise ValueError(msg)
     check_in_memory(adata, values, name)
     values = as_csr(values)
     check_finite(values.data, name)
-    kind = _kind(values, adata, name, counts=counts, otherwise=otherwise)
+    kind = _kind(values, adata, name, counts=counts, otherwise=otherwise, offers=offers)
     raw = Raw(
         values,
         kind,
         adata.obs_names,
-        [str(v) for v in adata.var_names],
+        [str(v) for v in (_numbered(adata.var_names) if numbered else adata.var_names)],
         kept=np.arange(adata.n_obs),
         totals=values.sum(1),
         n_genes=adata.n_vars,
     )
     keep = gene_mask(adata, raw, mask_var)
     return raw if keep is None else raw.genes(keep)
+
+
+def _numbered(names: pd.Index) -> pd.Index:
+    if names.is_unique:
+        return names
+    from anndata.utils import make_index_unique
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on names such as gene-1, of which there may be two kinds
+        return make_index_unique(names.astype(str))
 
 
 def as_csr(values: Any) -> sparse.csr_array:
@@ -193,18 +234,20 @@ def as_csr(values: Any) -> sparse.csr_array:
     return values
 
 
-def _kind(values: sparse.csr_array, adata: AnnData, name: str, *, counts: bool, otherwise: str) -> str:
+def _kind(values: sparse.csr_array, adata: AnnData, name: str, *, counts: bool, otherwise: str, offers: Offers) -> str:
     if values.nnz and values.data.min() < 0:
         if counts:
-            need_counts(values, adata, name, otherwise)
+            need_counts(values, adata, name, otherwise, offers)
+        named = ["name the layer with counts (layer=...)"] * offers.layer
+        named += ["take the values as they are with use_rep='X'"] * offers.use_rep
         msg = (
             f"{name} holds negative values (smallest {values.data.min():.3g}), so neither counts nor log-normalised "
-            "values; name the layer with counts (layer=...), or take the values as they are with use_rep='X'."
+            f"values; {', or '.join(named) or 'such are needed'}."
         )
         raise ValueError(msg)
     integer = bool((values.data == np.rint(values.data)).all())
     if counts and not integer:
-        need_counts(values, adata, name, otherwise)
+        need_counts(values, adata, name, otherwise, offers)
     if integer:
         return "counts"
     if values.data.max() > LARGEST_LOG:
@@ -217,21 +260,22 @@ def _kind(values: sparse.csr_array, adata: AnnData, name: str, *, counts: bool, 
     return "lognorm"
 
 
-def _without_empty(raw: Raw, *, drop_empty: bool) -> Raw:
+def _without_empty(raw: Raw, *, drop_empty: bool, offers: Offers) -> Raw:
     """Refuse, or drop if asked, genes that no cell has and cells that have no gene."""
+    otherwise = ", or give drop_empty=True to leave them out" if offers.drop_empty else ""
     zero = np.bincount(raw.values.indices, minlength=raw.values.shape[1]) == 0
     if zero.any():
         if not drop_empty:
             msg = (
                 f"{zero.sum()} genes are zero in every cell: {listing(np.asarray(raw.var_names)[zero])}. Remove them "
-                "with sc.pp.filter_genes(adata, min_cells=1), or give drop_empty=True to leave them out."
+                f"with sc.pp.filter_genes(adata, min_cells=1){otherwise}."
             )
             raise ValueError(msg)
         raw = raw.genes(~zero)
     if raw.values.shape[1] < 2:
         msg = f"{raw.values.shape[1]} genes with counts are too few; at least 2 are needed."
         raise ValueError(msg)
-    return without_empty_cells(raw, drop_empty=drop_empty, otherwise=", or give drop_empty=True to leave them out")
+    return without_empty_cells(raw, drop_empty=drop_empty, otherwise=otherwise)
 
 
 def without_empty_cells(raw: Raw, *, drop_empty: bool, otherwise: str = "") -> Raw:

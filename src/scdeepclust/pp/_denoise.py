@@ -14,7 +14,7 @@ def denoise(
     *,
     neighbors_key: str = "n2s",
     layer: str | None = None,
-    genes: Sequence[str] | None = None,
+    genes: str | Sequence[str] | None = None,
     n_neighbors: int | None = None,
     n_steps: int | None = None,
     weights: str | None = None,
@@ -43,7 +43,7 @@ def denoise(
     layer
         Layer with the values; `X` if None.
     genes
-        Genes to denoise. None takes all.
+        Gene or genes to denoise. None takes all.
     n_neighbors, n_steps, weights, self_loops
         Instead of the choice in `uns`, or of all neighbours, one step, equal weights and no self-loops where the
         graph is scanpy's.
@@ -102,15 +102,20 @@ def denoise(
 
     from .. import diffusion, results
     from ..arguments import resolve_seed
-    from ..data.checks import need_key
+    from ..data.checks import Offers, check_anndata
     from ..data.expression import need_genes
     from ..data.read import read_genes
     from ..selection.halves import log_normalised
     from ..train import kept_threads
     from ._neighbors import neighbors
 
+    check_anndata(adata)
     results.check_key(key_added)
+    if genes is None and key_added == layer:
+        msg = f"key_added={key_added!r} would overwrite the layer that is read; give another name."
+        raise ValueError(msg)
     seed = resolve_seed(random_state)
+    genes = [genes] if isinstance(genes, str) else genes
     if genes is not None:
         need_genes("genes", genes, adata.var_names)
     if average not in {"rates", "log"}:
@@ -118,11 +123,11 @@ def denoise(
         raise ValueError(msg)
     given = {"n_neighbors": n_neighbors, "n_steps": n_steps, "weights": weights, "self_loops": self_loops}
     _choice({}, given)
-    raw = read_genes(adata, layer, None, counts=False)
+    raw = read_genes(adata, layer, None, counts=False, offers=Offers(use_rep=False, drop_empty=False))
+    _check_graph(adata, neighbors_key)
     adata = adata.copy() if copy else adata
     if neighbors_key not in adata.uns and neighbors_key == "n2s":
         neighbors(adata, layer=layer, random_state=seed, progress=progress)
-    need_key("neighbors_key", neighbors_key, adata.uns, "adata.uns")
     choice = _choice(adata.uns[neighbors_key], given)
     columns = np.arange(adata.n_vars) if genes is None else adata.var_names.get_indexer(list(genes))
     with kept_threads():
@@ -137,11 +142,26 @@ def denoise(
         adata.layers[key_added] = found
     else:
         adata.obsm[key_added] = pd.DataFrame(found, index=adata.obs_names, columns=list(genes))
+    results.forget(adata, obs=[f"{key_added}_n_neighbors"])
     if ks is not None:
         adata.obs[f"{key_added}_n_neighbors"] = ks
     params = {k: v for k, v in choice.items() if k != "loss" and v is not None}
     adata.uns[key_added] = {"params": {**params, "neighbors_key": neighbors_key, "average": average, "local": local}}
     return adata if copy else None
+
+
+def _check_graph(adata: AnnData, key: str) -> None:
+    from collections.abc import Mapping
+
+    from ..data.checks import listing, need_key
+
+    if key == "n2s" and key not in adata.uns:
+        return
+    need_key("neighbors_key", key, adata.uns, "adata.uns")
+    if not isinstance(adata.uns[key], Mapping) or "distances_key" not in adata.uns[key]:
+        graphs = [k for k, v in adata.uns.items() if isinstance(v, Mapping) and "distances_key" in v]
+        msg = f"neighbors_key={key!r} holds no neighbours; there are: {listing(graphs)}."
+        raise ValueError(msg)
 
 
 def _choice(graph: dict, given: dict) -> dict:
@@ -155,15 +175,14 @@ def _choice(graph: dict, given: dict) -> dict:
 
 def _check(choice: dict) -> None:
     from .. import diffusion
+    from ..data.checks import whole_number
 
     if choice["weights"] not in diffusion.WEIGHTS:
         msg = f"weights={choice['weights']!r} must be one of {', '.join(map(repr, diffusion.WEIGHTS))}."
         raise ValueError(msg)
     for name in ("n_neighbors", "n_steps"):
-        value = choice[name]
-        if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
-            msg = f"{name}={value!r} must be an integer of at least 1."
-            raise ValueError(msg)
+        if choice[name] is not None:
+            choice[name] = whole_number(name, choice[name])
 
 
 def _neighbors_of(adata: AnnData, graph: dict, k: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -188,7 +207,10 @@ def _neighbors_of(adata: AnnData, graph: dict, k: int | None, seed: int) -> tupl
 
 def _kernel(adata: AnnData, graph: dict, choice: dict, ks: np.ndarray | None, seed: int) -> tuple[object, int]:
     """The kernel, and how often to apply it."""
+    import warnings
+
     import numpy as np
+    from scipy import sparse
 
     from .. import diffusion
 
@@ -197,9 +219,15 @@ def _kernel(adata: AnnData, graph: dict, choice: dict, ks: np.ndarray | None, se
     if ks is not None:
         indices = np.where(np.arange(indices.shape[1]) < ks[:, None], indices, -1)
     matrix = diffusion.kernel(indices, distances, choice["weights"], n_neighbors=k, self_loops=choice["self_loops"])
-    if graph.get("search", {}).get("scheme", "count_split") == "count_split":
-        return matrix, choice["n_steps"]
-    return diffusion.honest_power(matrix, choice["n_steps"]), 1
+    n_steps = choice["n_steps"]
+    if graph.get("search", {}).get("scheme", "count_split") != "count_split":
+        matrix, n_steps = diffusion.honest_power(matrix, n_steps), 1
+    alone = np.diff(matrix.indptr) == 0
+    if alone.any():
+        msg = f"{int(alone.sum())} cells have no neighbour left in the graph; they keep their own values."
+        warnings.warn(msg, UserWarning, stacklevel=3)
+        matrix = (matrix + sparse.diags_array(alone.astype(matrix.dtype))).tocsr()
+    return matrix, n_steps
 
 
 def _local(adata: AnnData, choice: dict, key: str, seed: int) -> np.ndarray:

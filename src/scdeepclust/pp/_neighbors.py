@@ -118,12 +118,13 @@ def neighbors(
     from .. import results, selection
     from ..arguments import resolve_seed
     from ..data import Inputs, read
+    from ..data.checks import Offers
     from ..selection.halves import features
     from ..train import kept_threads
 
     results.check_key(key_added)
     seed = resolve_seed(random_state)
-    raw = read(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
+    raw = read(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, offers=Offers(drop_empty=False))
     inputs = Inputs(raw.kind, transform, gene_scaling, None)
     with kept_threads():
         grid = selection.Grid(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from .. import diffusion
+from ..data.checks import whole_number
 from .halves import SCHEMES, resolve_scheme
 
 if TYPE_CHECKING:
@@ -72,19 +73,16 @@ class Grid:
         if self.rule not in {"one_se", "min"}:
             msg = f"rule={self.rule!r} must be 'one_se' or 'min'."
             raise ValueError(msg)
-        numbers = {"n_neighbors": self.n_neighbors, "n_steps": self.n_steps, "n_splits": self.n_splits}
-        for name, value in [*numbers.items(), *(("n_pcs", d) for d in self.n_pcs or ())]:
-            if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
-                msg = f"{name}={value!r} must be an integer of at least 1."
-                raise ValueError(msg)
+        numbers = {name: whole_number(name, getattr(self, name)) for name in ("n_steps", "n_splits")}
+        numbers["n_neighbors"] = None if self.n_neighbors is None else whole_number("n_neighbors", self.n_neighbors)
+        numbers["n_pcs"] = None if self.n_pcs is None else [whole_number("n_pcs", d) for d in self.n_pcs]
         if self.self_loops and scheme != "count_split":
             msg = (
                 f"self_loops=True with scheme={scheme!r} would let each cell predict itself; only "
                 "scheme='count_split' holds out what the cell itself could tell."
             )
             raise ValueError(msg)
-        n_splits = 1 if scheme == "self" else self.n_splits
-        return replace(self, scheme=scheme, n_splits=n_splits)
+        return replace(self, **numbers | {"scheme": scheme} | ({"n_splits": 1} if scheme == "self" else {}))
 
     def clipped(self, raw: Raw) -> Grid:
         """No more components and neighbours than there can be; a warning names what is left of those asked for."""

@@ -133,6 +133,9 @@ def without_empty_halves(raw: Raw, scheme: str) -> np.ndarray:
             raise ValueError(msg)
         return np.arange(len(raw.obs_names))
     n_genes = raw.values.shape[1]
+    if len(raw.obs_names) < FEWEST_CELLS:
+        msg = f"{len(raw.obs_names)} cells are too few to choose anything by; at least {FEWEST_CELLS} are needed."
+        raise ValueError(msg)
     if n_genes < 4:
         msg = f"{n_genes} genes are too few to hold some of them out; at least 4 are needed."
         raise ValueError(msg)
@@ -151,6 +154,16 @@ def without_empty_halves(raw: Raw, scheme: str) -> np.ndarray:
         )
         warnings.warn(msg, UserWarning, stacklevel=4)
     return deep
+
+
+def need_labelled(name: str, labels: np.ndarray, cells: np.ndarray) -> None:
+    """Refuse a partition of hardly any of the cells that can be split."""
+    n = int((labels[cells] >= 0).sum())
+    if n < FEWEST_CELLS:
+        msg = (
+            f"Partition {name!r} has labels for {n} of the cells that can be split; at least {FEWEST_CELLS} are needed."
+        )
+        raise ValueError(msg)
 
 
 FEWEST_COUNTS = 10  # both halves of such a cell are empty once in 500 splits

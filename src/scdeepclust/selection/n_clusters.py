@@ -10,7 +10,7 @@ import pandas as pd
 
 from .. import diffusion
 from ..diffusion import signal as signals
-from .halves import features, halve, resolve_scheme, without_empty_halves
+from .halves import features, halve, need_labelled, resolve_scheme, without_empty_halves
 
 if TYPE_CHECKING:
     from ..data import Inputs, Raw
@@ -143,6 +143,7 @@ def choose_partition(
 
     found, rows = {}, []
     for name, start in partitions.items():
+        need_labelled(name, start, without_empty_halves(raw, resolve_scheme(options.get("scheme", "auto"), raw)))
         choice = choose_n_clusters(raw, inputs, start=start, min_signal=min_signal, curve=False, **options)
         found[name] = choice
         known = choice.fine >= 0

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .. import diffusion
-from .halves import halve, log_normalised, resolve_scheme, without_empty_halves
+from .halves import halve, log_normalised, need_labelled, resolve_scheme, without_empty_halves
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -54,6 +54,8 @@ def partition_losses(
     rng = np.random.default_rng(seed)
     cells = without_empty_halves(raw, scheme)
     few = raw if len(cells) == len(raw.obs_names) else raw.cells(np.isin(np.arange(len(raw.obs_names)), cells))
+    for name, labels in partitions.items():
+        need_labelled(name, labels, cells)
     losses: dict[tuple[str, str], list[np.ndarray]] = {}
     numbers: dict[str, list[int]] = {}
     for _ in range(n_splits):
