@@ -174,6 +174,14 @@ def test_a_lineage_by_commands(folder, results, capsys):
     assert "--root cell_type=S0" in Path("r.html").read_text()
 
 
+def test_enrichment_names_its_own_key(folder, capsys):
+    assert cli.main(["enrichment", "in.h5ad", "out.h5ad", "--annotations", "cell_type", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "added 'deepclust_enrichment' to out.h5ad" in err
+    assert json.loads(out)["key_added"] == "deepclust_enrichment"
+    assert "deepclust_enrichment" in ad.read_h5ad("out.h5ad").uns
+
+
 def test_in_place(folder, noted, capsys):
     assert cli.main(["neighbors", "in.h5ad", "--in-place", "--key-added", "new"]) == 0
     assert "new" in ad.read_h5ad("in.h5ad").uns
@@ -299,6 +307,22 @@ def test_markers_of_a_sample_in_which_a_cluster_has_one_cell(tmp_path, monkeypat
     cells.uns["deepclust"] = {"seconds": 1.0}
     report.write(cells, tmp_path / "r.html", command=["scdeepclust"], cells="cells")
     assert len(re.findall(r"gene\d+(?:, gene\d+)+", (tmp_path / "r.html").read_text())) == 2
+
+
+@pytest.mark.parametrize("labels", [np.arange(60) % 3, np.arange(60) % 2 == 0], ids=["numbers", "booleans"])
+def test_a_report_of_clusters_that_are_no_words(tmp_path, labels):
+    cells = sdc.datasets.simulate_types(n_obs=60, n_vars=12, n_types=2)
+    cells.obs["louvain"] = pd.Categorical(labels)
+    cells.uns["louvain"] = {"params": {}}
+    report.write(cells, tmp_path / "r.html", command=["scdeepclust"], cells="cells")
+    assert "gene" in (tmp_path / "r.html").read_text()
+
+
+def test_a_report_of_cells_whose_values_are_in_a_layer(results, tmp_path):
+    cells = results.copy()
+    cells.layers["counts"], cells.X = cells.X, None
+    report.write(cells, tmp_path / "r.html", command=["scdeepclust"], cells="cells")
+    assert "deepclust" in (tmp_path / "r.html").read_text()
 
 
 def test_a_report_is_valid_html(results, tmp_path):

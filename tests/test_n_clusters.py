@@ -465,6 +465,8 @@ def test_resolutions_of_leiden_are_judged(found):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
+        pytest.param({"n_splits": None}, ValueError, "n_splits=None must be an integer", id="no splits"),
+        pytest.param({"n_pcs": 2.5}, ValueError, "n_pcs=2.5 must be an integer", id="half a component"),
         pytest.param({"min_signal": -0.1}, ValueError, "min_signal=-0.1 must be at least 0 and below 1", id="low"),
         pytest.param({"min_signal": 1}, ValueError, "min_signal=1 must be", id="high"),
         pytest.param({"min_signal": np.nan}, ValueError, "min_signal=nan must be", id="nan"),
@@ -509,6 +511,9 @@ def test_a_partition_without_any_label(counts):
         pytest.param({"n_clusters": 0}, ValueError, "n_clusters=0 must be from 1 to", id="none"),
         pytest.param({"n_clusters": 400}, ValueError, "n_clusters=400 must be from 1 to", id="too many"),
         pytest.param({"n_clusters": 2.5}, ValueError, "n_clusters=2.5", id="half a cluster"),
+        pytest.param({"n_clusters": "x"}, ValueError, "n_clusters='x' must be an integer", id="a word"),
+        pytest.param({"min_signal": np.nan}, ValueError, "min_signal=nan must be", id="nan"),
+        pytest.param({"min_signal": -1}, ValueError, "min_signal=-1 must be", id="negative"),
         pytest.param({"n_clusters": 3, "key": "leiden"}, KeyError, "key='leiden' is not in adata.uns", id="key"),
         pytest.param({"n_clusters": 3, "key": "source"}, KeyError, "key='source_fine' is not in adata.obs", id="other"),
         pytest.param({"n_clusters": 3, "key_added": ""}, ValueError, "key_added=''", id="empty key"),
@@ -519,6 +524,29 @@ def test_recut_refuses_with_one_clear_error(found, same, arguments, error, messa
     with pytest.raises(error, match=message):
         sdc.tl.recut(found, **arguments)
     same(found, before)
+
+
+def test_recut_keeps_no_word_of_what_was_chosen_before(found):
+    sdc.tl.recut(found, min_signal=0.5)
+    assert found.uns["n_clusters"]["params"]["min_signal"] == 0.5
+    assert "stability" not in found.uns["n_clusters"]
+
+
+def test_whole_numbers_may_be_floats(counts):
+    one, two = (sdc.tl.n_clusters(counts, n_splits=n, copy=True).uns["n_clusters"] for n in (2, 2.0))
+    assert one["n_clusters"] == two["n_clusters"]
+
+
+def test_a_partition_of_hardly_any_cells_is_refused(counts, same):
+    counts.obs["few"] = pd.Categorical([*["a"] * 3, *["b"] * 4, *[None] * (counts.n_obs - 7)])
+    before = counts.copy()
+    for call in (
+        lambda: sdc.tl.n_clusters(counts, partitions=["few"]),
+        lambda: sdc.tl.partition_loss(counts, "few"),
+    ):
+        with pytest.raises(ValueError, match="'few' has labels for 7 of the cells that can be split; at least 10"):
+            call()
+    same(counts, before)
 
 
 # ------------------------------------------------------------------------------------------- and what deepclust makes of it

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FIGURES = (".png", ".pdf", ".svg")
 INPUTS = ("model", "input")
+# Where results are stored that go by another name than the clusters which they are about.
+KEYS = {"enrichment": "{}_enrichment"}
 
 
 def writes_cells(command: Sequence[str], job: Callable[..., AnnData], tokens: Sequence[str]) -> Callable[..., None]:
@@ -32,7 +34,7 @@ def writes_cells(command: Sequence[str], job: Callable[..., AnnData], tokens: Se
 
     def run(**options: Any) -> None:
         to = Output.taken(options)
-        key = options.get("key_added") or options["key"]
+        key = options.get("key_added") or KEYS.get(command[-1], "{}").format(options["key"])
         path = _checked(to, key, options)
         start = time.perf_counter()
         adata = job(**options)

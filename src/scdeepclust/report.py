@@ -112,14 +112,15 @@ def _markers(adata: AnnData, key: str) -> dict[str, str]:
 
     from .data.checks import looks_like_counts
 
+    if adata.X is None:
+        return {}
     labels = adata.obs[key]
     known = np.flatnonzero(labels.notna())
     if len(known) > MOST_CELLS:
         known = np.sort(np.random.default_rng(0).choice(known, MOST_CELLS, replace=False))
     sizes = labels.iloc[known].value_counts()
     known = known[labels.iloc[known].isin(sizes.index[sizes > 1])]  # one cell has no variance
-    groups = labels.iloc[known].cat.remove_unused_categories()
-    values = adata.X[known] if adata.X is not None else np.zeros((0, 0))
+    groups, values = labels.iloc[known].astype(str).astype("category"), adata.X[known]
     if len(groups.cat.categories) < 2 or values.min() < 0:
         return {}
     bare = AnnData(values, obs={"cluster": groups.to_numpy()}, var={"name": adata.var_names.to_numpy()})

@@ -123,6 +123,9 @@ def _check_categories(name: str, column: pd.Series) -> None:
 
 def _counted(head: str, clusters: pd.Series, name: str, annotation: pd.Series) -> list[tuple]:
     known = clusters.notna().to_numpy() & annotation.notna().to_numpy()
+    if not known.any():
+        msg = f"annotations={name!r}: none of its cells has a cluster in {head!r}; leave it out."
+        raise ValueError(msg)
     both = pd.crosstab(clusters[known].astype(str).to_numpy(), annotation[known].astype(str).to_numpy())
     names = [str(c) for c in clusters.astype("category").cat.categories]
     of_cluster, of_category = both.sum(axis=1), both.sum(axis=0)

@@ -116,16 +116,16 @@ def n_clusters(
     from .. import results, selection
     from ..arguments import check_min_signal, resolve_seed
     from ..data import Inputs, read
+    from ..data.checks import check_anndata, whole_number
     from ..train import kept_threads
 
+    check_anndata(adata)
     results.check_key(key_added)
     check_min_signal(min_signal)
     if not resolution > 0:
         msg = f"resolution={resolution!r} must be above 0."
         raise ValueError(msg)
-    if isinstance(n_splits, bool) or n_splits != int(n_splits) or n_splits < 1:
-        msg = f"n_splits={n_splits!r} must be an integer of at least 1."
-        raise ValueError(msg)
+    n_splits = whole_number("n_splits", n_splits)
     if partitions is not None:
         partitions = [partitions] if isinstance(partitions, str) else list(partitions)
         if not partitions:
@@ -203,7 +203,8 @@ def recut(
     2
     """
     from .. import results
-    from ..data.checks import need_key
+    from ..arguments import check_min_signal
+    from ..data.checks import need_key, whole_number
     from ..diffusion import signal
 
     if (n_clusters is None) == (min_signal is None):
@@ -212,16 +213,17 @@ def recut(
     need_key("key", key, adata.uns, "adata.uns")
     need_key("key", f"{key}_fine", adata.obs, "adata.obs")
     results.check_key(key if key_added is None else key_added)
-    if n_clusters is not None and (isinstance(n_clusters, bool) or n_clusters != int(n_clusters)):
-        msg = f"n_clusters={n_clusters!r} must be an integer."
-        raise ValueError(msg)
+    if n_clusters is not None:
+        n_clusters = whole_number("n_clusters", n_clusters, least=0)
+    else:
+        check_min_signal(min_signal)
     record, fine = adata.uns[key], adata.obs[f"{key}_fine"].cat.codes.to_numpy(dtype=np.int64)
     joins = record["joins"]
     if n_clusters is None:
         n_joins = int((joins["signal"].to_numpy() >= min_signal).argmax()) if len(joins) else 0
         n_joins = n_joins if (joins["signal"] >= min_signal).any() else len(joins)
     else:
-        n_joins = len(joins) + 1 - int(n_clusters)
+        n_joins = len(joins) + 1 - n_clusters
         if not 0 <= n_joins <= len(joins):
             msg = f"n_clusters={n_clusters} must be from 1 to {len(joins) + 1}, the number before joining."
             raise ValueError(msg)
@@ -236,9 +238,7 @@ def recut(
     adata.obs[key_added or key] = pd.Categorical.from_codes(labels, categories=categories)
     if key_added in {None, key}:
         done = np.arange(len(joins)) < n_joins
-        adata.uns[key] = {
-            **record,
-            "joins": joins.assign(done=done),
-            "n_clusters": len(categories),
-            "chosen_by": "user",
-        }
+        changed = {"joins": joins.assign(done=done), "n_clusters": len(categories), "chosen_by": "user"}
+        changed["params"] = {**record["params"], **({} if min_signal is None else {"min_signal": min_signal})}
+        # The stability is that of what was chosen before.
+        adata.uns[key] = {name: value for name, value in record.items() if name != "stability"} | changed

@@ -92,20 +92,20 @@ def partition_loss(
     >>> bool(table.loc["clusters", "loss"] < table.loc["mean", "loss"])
     True
     """
+    import numpy as np
+
     from .. import results, selection
     from ..arguments import resolve_seed
     from ..data import Inputs, read
-    from ..data.checks import check_anndata
+    from ..data.checks import check_anndata, whole_number
     from ..train import kept_threads
 
     check_anndata(adata)
-    for name, value in (("n_neighbors", n_neighbors), ("n_splits", n_splits)):
-        if isinstance(value, bool) or value != int(value) or value < 1:
-            msg = f"{name}={value!r} must be an integer of at least 1."
-            raise ValueError(msg)
+    n_neighbors, n_splits = whole_number("n_neighbors", n_neighbors), whole_number("n_splits", n_splits)
+    resolutions = [float(value) for value in np.atleast_1d(resolutions)]
     for value in resolutions:
         if not value > 0:
-            msg = f"resolutions={list(resolutions)!r} must all be above 0."
+            msg = f"resolutions={resolutions!r} must all be above 0."
             raise ValueError(msg)
     partitions = results.codes_of_partitions(adata, [keys] if isinstance(keys, str) else keys, "keys")
     seed = resolve_seed(random_state)
@@ -117,7 +117,7 @@ def partition_loss(
             {name: codes[raw.kept] for name, codes in partitions.items()},
             resolutions=tuple(resolutions),
             scheme=scheme,
-            n_neighbors=int(n_neighbors),
-            n_splits=int(n_splits),
+            n_neighbors=n_neighbors,
+            n_splits=n_splits,
             seed=seed,
         )

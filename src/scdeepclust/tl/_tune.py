@@ -76,7 +76,7 @@ def tune(
     ValueError
         The method has no loss of what it has not seen, `grid` is empty, or a parameter decides what is predicted.
     TypeError
-        The method has no such parameter.
+        The method has no such parameter, or its values are no list.
 
     References
     ----------
@@ -93,6 +93,7 @@ def tune(
     """
     from itertools import product
 
+    import numpy as np
     import pandas as pd
 
     from .. import methods
@@ -105,6 +106,10 @@ def tune(
     if not 0 <= tolerance < 1:
         msg = f"tolerance={tolerance!r} must be at least 0 and below 1."
         raise ValueError(msg)
+    for name, values in grid.items():
+        if isinstance(values, str) or not np.iterable(values):
+            msg = f"grid[{name!r}]={values!r} must be a list of values to try."
+            raise TypeError(msg)
     grid = {name: list(values) for name, values in grid.items()}
     if not grid or not all(grid.values()):
         msg = f"grid={grid!r} has nothing to compare; give values to try by the name of a parameter, as {{'n_latent': [10, 20]}}."
