@@ -45,6 +45,16 @@ PEERS = ["pca_kmeans", "pca_leiden", "harmony_kmeans", "harmony_leiden"]
 N_NEIGHBORS = 15
 
 
+def harmony(adata, z, seed):
+    """Components corrected by harmonypy with its defaults."""
+    import harmonypy
+    import numpy as np
+
+    z = np.asarray(z, dtype=float)
+    found = np.asarray(harmonypy.run_harmony(z, adata.obs, "batch", verbose=False, random_state=seed).Z_corr)
+    return found if len(found) == adata.n_obs else found.T  # its orientation differs between versions
+
+
 def by_peer(method, adata, n_clusters, seed):
     """Clusters and embedding by scanpy's usual PCs, corrected by harmonypy or not."""
     import numpy as np
@@ -55,12 +65,7 @@ def by_peer(method, adata, n_clusters, seed):
     z = np.asarray(scanpy_pcs(adata, {}))
     representation, kind = method.split("_")
     if representation == "harmony":
-        import harmonypy
-
-        z = np.asarray(
-            harmonypy.run_harmony(z.astype(float), adata.obs, "batch", verbose=False, random_state=seed).Z_corr
-        )
-        z = z if len(z) == adata.n_obs else z.T  # its orientation differs between versions
+        z = harmony(adata, z, seed)
     if kind == "kmeans":
         return KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(z), z
     return diffusion.communities(z, resolution=1.0, n_neighbors=N_NEIGHBORS, random_state=seed), z

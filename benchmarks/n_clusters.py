@@ -17,6 +17,9 @@ leiden_1_same_features  Leiden at resolution 1 on the same features: what signal
 leiden_1                Leiden at resolution 1 on scanpy's PCs
 leiden_best_by_labels   ... at the best of ten resolutions by ARI: an oracle
 
+Names that begin with `batch_` are the same, told the batches of the sets that have any: by `batch_key`, or, of Leiden, by harmonypy
+on scanpy's PCs. On sets without batches they are what they are without, and the tables say so by repeating it.
+
 Cells too shallow for signal_share to label count as one more cluster when it is scored, but not in K. A rare type has
 fewer than 3 % of the cells, and is found if a cluster has an F1 above .5 with it. Noise is `simulate_types` with one
 type, in 100 combinations of cells, depth, spread of depth and dispersion: the right answer is one cluster.
@@ -36,8 +39,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+from batches import harmony  # noqa: E402
 from clustering import MEASURED, QUICK, SETS, _markdown, load  # noqa: E402
-from rows import features, labels  # noqa: E402
+from rows import RESOLUTIONS, features, labels, leiden, scanpy_pcs  # noqa: E402
 
 CSV = HERE / "results" / "n_clusters.csv"
 METHODS = [
@@ -45,6 +49,15 @@ METHODS = [
     "leiden_best_by_labels",
 ]  # fmt: skip
 ORACLE = "leiden_best_by_labels"
+TOLD = {f"batch_{name}": name for name in ("signal_share", "deepclust", "leiden_1", ORACLE)}
+METHODS += TOLD
+BATCHED = [
+    "paul15",
+    "kang18_pbmc_ifnb",
+    "cellbench_cell_lines",
+    "cellbench_rnamix",
+    "bodenmiller12_cytof",
+]  # all that have any
 MOST_CELLS = 10_000
 SILHOUETTE_CELLS = 1_000
 RARE, FOUND = 0.03, 0.5
@@ -85,6 +98,25 @@ class Run:
     def __init__(self, adata, source, seed, truth):
         self.adata, self.source, self.seed, self.truth = adata.copy(), source, seed, truth
         self._chosen = self._x = None
+
+    def of(self, method):
+        """Labels of every cell, -1 for none, and CPU seconds."""
+        return self.told(TOLD[method]) if method in TOLD else self.labels(method)
+
+    def told(self, method):
+        """The same of methods that know of batches."""
+        import scdeepclust as sdc
+
+        start = time.process_time()
+        if method == "deepclust":
+            sdc.tl.deepclust(self.adata, random_state=self.seed, batch_key="batch", progress=False, **self.source)
+            return self.adata.obs["deepclust"].cat.codes.to_numpy(), time.process_time() - start
+        if method == "signal_share":
+            sdc.tl.n_clusters(self.adata, random_state=self.seed, batch_key="batch", **self.source)
+            return self.adata.obs["n_clusters"].cat.codes.to_numpy(), time.process_time() - start
+        z = harmony(self.adata, scanpy_pcs(self.adata, self.source), self.seed)
+        found = leiden(self.adata, z, RESOLUTIONS if method == ORACLE else (1.0,), seed=self.seed, truth=self.truth)
+        return found.astype(int), time.process_time() - start
 
     def chosen(self):
         """The record of `tl.n_clusters`, and its seconds."""
@@ -188,17 +220,19 @@ def score(name, seeds):
     few = adata[:300].copy()
     few = few if source else used(few)
     few.obsm.pop("pcs", None)
+    if "batch" in few.obs:
+        few.obs["batch"] = ["a", "b"] * (few.n_obs // 2) + ["a"] * (few.n_obs % 2)
     warm = Run(few, source, 0, truth[: len(few)])
     for method in {method for _, methods in seeds for method in methods}:
-        if method == "deepclust":
+        if method.endswith("deepclust"):
             sdc.tl.deepclust(few.copy(), n_clusters=3, pretrain_steps=20, cluster_steps=20, progress=False, **source)
         elif method != "silhouette":
-            warm.labels(method)  # no seed pays for compilation
+            warm.of(method)  # no seed pays for compilation
     n_types = len(set(truth))
     for seed, methods in seeds:
         run = Run(adata, source, seed, truth)
         for method in methods:
-            found, seconds = run.labels(method)
+            found, seconds = run.of(method)
             k = len(set(found[found >= 0]))
             rare, n_found = rare_types(truth, found)
             scores = {name: sdc.metrics.scores(truth, found)[name] for name in ("ARI", "NMI")}
@@ -236,6 +270,10 @@ def tables(path=CSV):
     import pandas as pd
 
     rows = pd.read_csv(path).drop_duplicates(["method", "dataset", "seed"], keep="last")
+    batched = rows.loc[rows["method"].isin(TOLD), "dataset"].unique()
+    real = rows[~rows["dataset"].isin(batched) & ~rows["dataset"].str.startswith("noise")]
+    same = [real[real["method"] == name].assign(method=told) for told, name in TOLD.items() if len(batched)]
+    rows = pd.concat([rows, *same])
     noise = rows["dataset"].str.startswith("noise")
     real, noise = rows[~noise], rows[noise]
     by_set = real.groupby(["method", "dataset"])[
@@ -295,7 +333,10 @@ def main():
     done = set()
     if CSV.exists():
         done = set(pd.read_csv(CSV)[["method", "dataset", "seed"]].itertuples(index=False, name=None))
-    jobs = [(name, [(s, options.methods) for s in range(seeds)]) for name in sets]
+    jobs = [
+        (name, [(s, [m for m in options.methods if m not in TOLD or name in BATCHED]) for s in range(seeds)])
+        for name in sets
+    ]
     every = max(1, len(NOISE) // 10)
     for i in range(n_noise):
         methods = [m for m in ("signal_share", "leiden_1")[: 2 if i % every == 0 else 1] if m in options.methods]

@@ -89,10 +89,7 @@ def ours(job, adata, source, *, n_clusters, seed, **parameters):
 
 def by_scanpy(method, adata, source, *, n_clusters, seed, truth):
     """Labels by scanpy's or scikit-learn's steps on PCs, or on our features; the truth chooses in `pca_leiden_best`."""
-    import scanpy as sc
     from sklearn.cluster import KMeans
-    from sklearn.metrics import adjusted_rand_score
-    from sklearn.neighbors import KNeighborsTransformer
 
     from scdeepclust import diffusion
 
@@ -102,10 +99,20 @@ def by_scanpy(method, adata, source, *, n_clusters, seed, truth):
         scaling = {"gene_scaling": 0.0} if method == "pca_diffused_kmeans" else {}
         x = diffusion.average(features(adata, source, seed, **scaling), n_neighbors=10, n_steps=1)
         return KMeans(n_clusters, n_init=30, random_state=seed).fit_predict(x)
-    adata.obsm["pcs"] = scanpy_pcs(adata, source)
+    resolutions = RESOLUTIONS if method == "pca_leiden_best" else (1.0,)
+    return leiden(adata, scanpy_pcs(adata, source), resolutions, seed=seed, truth=truth)
+
+
+def leiden(adata, z, resolutions, *, seed, truth):
+    """Scanpy's neighbours and Leiden on an embedding; of several resolutions the best, as the truth says."""
+    import scanpy as sc
+    from sklearn.metrics import adjusted_rand_score
+    from sklearn.neighbors import KNeighborsTransformer
+
+    adata.obsm["pcs"] = z
     sc.pp.neighbors(adata, 15, use_rep="pcs", transformer=KNeighborsTransformer(n_neighbors=15), random_state=seed)
     best = -1.0
-    for resolution in RESOLUTIONS if method == "pca_leiden_best" else (1.0,):
+    for resolution in resolutions:
         sc.tl.leiden(
             adata, resolution, random_state=seed, flavor="igraph", n_iterations=2, directed=False, key_added="l"
         )
