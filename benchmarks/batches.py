@@ -4,8 +4,8 @@
     python benchmarks/batches.py --seeds 1        one
     python benchmarks/batches.py --methods idec_batch vade_batch --datasets cellbench_cell_lines
 
-Cell lines in five batches of two technologies (labels by genotype, so independent of the expression), and PBMC of two donors
-with and without interferon. Rows already in the CSV are kept. All methods see the same genes. Labels are used for scoring
+Cell lines in five batches of two technologies (labels by genotype, so independent of the expression), PBMC of two donors
+with and without interferon, and mixtures of RNA read by two technologies (labels by proportion). Rows already in the CSV are kept. All methods see the same genes. Labels are used for scoring
 alone; the number of clusters is given, but for rows that end in `_leiden` (resolution 1) and in `_auto` (chosen by the
 data). One thread, CPU seconds. `harmony_*` needs harmonypy.
 """
@@ -27,7 +27,7 @@ from rows import scanpy_pcs
 
 HERE = Path(__file__).parent
 CSV = HERE / "results" / "batches.csv"
-SETS = ["cellbench_cell_lines", "kang18_pbmc_ifnb"]
+SETS = ["cellbench_cell_lines", "kang18_pbmc_ifnb", "cellbench_rnamix"]
 OURS = {
     "idec": ("idec", {}),
     "idec_batch": ("idec", {"batch_key": "batch"}),
