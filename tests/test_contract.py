@@ -447,9 +447,10 @@ def test_repeated_names_of_genes_are_numbered_as_anndata_would(types, few):
     adata = types.copy()
     adata.var_names = [*types.var_names[:50], *types.var_names[:50]]
     mask = np.arange(100) != 0  # the first of a pair is not used
-    with pytest.warns(UserWarning, match=r"50 names of genes repeat: .*var_names_make_unique"):
-        model = sdc.Model(adata, few("idec"), mask_var=mask)
+    model = sdc.Model(adata, few("idec"), mask_var=mask)
     model.train(progress=False)
+    with pytest.raises(ValueError, match=r"50 gene names occur more than once: .*var_names_make_unique"):
+        model.predict(adata)
     adata.var_names_make_unique()
     assert model.var_names == list(adata.var_names[mask])
     np.testing.assert_allclose(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import time
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -151,12 +150,6 @@ class Model:
                 )
         check_enough_cells(raw, self.method)
         check_same_genes(raw)
-        if raw.kind != "rep" and not adata.var_names.is_unique:
-            msg = (
-                f"{int(adata.var_names.duplicated().sum())} names of genes repeat: the model knows the first of each by "
-                "its name and numbers the others, as adata.var_names_make_unique() does; call that on new cells, too."
-            )
-            warnings.warn(msg, UserWarning, stacklevel=2)
         self._raw: Raw | None = raw.apart()
         self.kept = raw.kept
         self.cell_names, self.var_names = raw.obs_names, raw.var_names
