@@ -80,6 +80,9 @@ class Offers:
     drop_empty: bool = True
 
 
+EVERYTHING = Offers()
+
+
 def need_counts(values: Any, adata: AnnData, name: str, otherwise: str, offers: Offers) -> None:
     """Say that counts are needed, and where some are."""
     data = values.data

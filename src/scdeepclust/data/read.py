@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .checks import Offers, check_anndata, check_finite, check_in_memory, listing, need_counts, need_key
+from .checks import EVERYTHING, Offers, check_anndata, check_finite, check_in_memory, listing, need_counts, need_key
 from .columns import categorical, check_categories, covariate_keys, read_labels
 from .genes import gene_mask
 
@@ -100,7 +100,7 @@ def read(  # noqa: PLR0913 keywords of the fronts
     without_counts: str = "",
     drop_empty: bool = False,
     labels_key: str | None = None,
-    offers: Offers = Offers(),  # noqa: B008 frozen
+    offers: Offers = EVERYTHING,
 ) -> Raw:
     """Read the matrix that a method asks for; `adata` is not changed.
 
@@ -180,7 +180,7 @@ def read_genes(
     *,
     counts: bool,
     otherwise: str = "",
-    offers: Offers = Offers(),  # noqa: B008 frozen
+    offers: Offers = EVERYTHING,
     numbered: bool = True,
 ) -> Raw:
     """Counts or log-normalised values of the genes to use; `otherwise` says what to do where counts are missing.
