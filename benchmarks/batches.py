@@ -1,6 +1,6 @@
 """Batches: do clusters follow cell types or batches, with and without correction; ours, scVI and Harmony.
 
-    python benchmarks/batches.py                  five seeds, as in docs/benchmarks.md
+    python benchmarks/batches.py                  five seeds
     python benchmarks/batches.py --seeds 1        one
     python benchmarks/batches.py --methods idec_batch vade_batch --datasets cellbench_cell_lines
 

@@ -112,9 +112,8 @@ def run(jobs, workers, wanted):
                 if not row or (row["method"], row["dataset"], row["seed"]) not in wanted:
                     continue
                 with writing:
-                    known = [pd.read_csv(CSV)] if CSV.exists() else []
                     new = pd.DataFrame([row], columns=COLUMNS).round(4)
-                    pd.concat([*known, new]).to_csv(CSV, index=False)
+                    new.to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
                 print("{method:28s}{dataset:22s}seed {seed}  ARI {ARI:.3f}".format(**row), flush=True)
             if process.wait():
                 errors.seek(0)
