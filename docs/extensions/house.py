@@ -25,8 +25,9 @@ AREAS = ("tl", "pp", "pl", "methods", "metrics", "datasets", "diffusion")
 DOCS = Path(__file__).parents[1]
 MEASURED = DOCS.parent / "benchmarks" / "results" / "clustering.md"
 MEANS = """
-The number of clusters was given. Means over ten labelled count sets and five seeds; seconds of one thread from counts to
-clusters; peak memory of the process. From ``benchmarks/results/clustering.md``; :doc:`/benchmarks` has each set.
+The number of clusters was given, but for rows that end in ``_auto``, where the data chose it. Means over ten labelled count sets
+and five seeds; seconds of one thread from counts to clusters; peak memory of the process. From
+``benchmarks/results/clustering.md``; :doc:`/benchmarks` has each set.
 """
 PAGES = "generated/methods"  # one each, made anew by every build
 PAGE = """# {title}
