@@ -6,6 +6,7 @@ from .align import align
 from .cells import Batch, Cells, one_hot, split
 from .columns import covariate_keys
 from .inputs import Inputs
-from .read import Raw, read
+from .raw import Raw
+from .read import read
 
 __all__ = ["Batch", "Cells", "Inputs", "Raw", "align", "covariate_keys", "one_hot", "read", "split"]

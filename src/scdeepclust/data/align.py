@@ -12,7 +12,8 @@ from scipy import sparse
 
 from .checks import Offers, check_anndata, listing
 from .columns import covariate_keys, names_of
-from .read import Raw, as_csr, read_genes, read_representation, without_empty_cells
+from .raw import Raw, as_csr
+from .read import read_genes, read_representation, without_empty_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

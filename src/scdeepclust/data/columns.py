@@ -48,7 +48,7 @@ def categorical(adata: AnnData, argument: str, key: str, kept: np.ndarray) -> tu
 
 def names_of(column: pd.Series) -> list[str]:
     """Names of the categories of a column, the same in all files: numbers become floats beside missing values."""
-    return [str(int(c) if isinstance(c, float | np.floating) and c == int(c) else c) for c in column.cat.categories]
+    return [str(int(c) if isinstance(c, float | np.floating) and c.is_integer() else c) for c in column.cat.categories]
 
 
 def check_categories(raw: Raw, named: list[tuple[str, str]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy import sparse
 from .checks import EVERYTHING, Offers, check_anndata, check_finite, check_in_memory, listing, need_counts, need_key
 from .columns import categorical, check_categories, covariate_keys, read_labels
 from .genes import gene_mask
+from .raw import Raw, as_csr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,71 +22,6 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 5000  # of a representation, whose principal axes are found exactly
 LARGEST_LOG = 30.0  # log1p of a count of 1e13: what is above cannot be a log-normalised value
-
-
-@dataclass(frozen=True)
-class Raw:
-    """What a run reads from an AnnData.
-
-    Parameters
-    ----------
-    values
-        CSR (genes) or a dense array (a representation), float32.
-    kind
-        `"counts"`, `"lognorm"` or `"rep"`.
-    obs_names
-        Names of the cells.
-    var_names
-        Names of the genes used; empty for a representation.
-    covariates
-        Codes of each cell's categories, cells x covariates; -1 for a category that has no code.
-    categories
-        Names of the categories of each covariate; batches are the first.
-    labels
-        Codes of each cell's known label, -1 for cells without; only where a method asks for labels.
-    kept
-        Which cells of the AnnData these are: all, unless empty cells were dropped.
-    totals
-        Sum of each cell over all genes, used or not: depth is a matter of the cell, not of the genes chosen.
-    n_genes
-        How many genes these sums run over.
-    """
-
-    values: Any
-    kind: str
-    obs_names: pd.Index
-    var_names: list[str]
-    kept: np.ndarray
-    totals: np.ndarray | None = None
-    n_genes: int = 0
-    covariates: np.ndarray | None = None
-    categories: list[list[str]] = field(default_factory=list)
-    labels: np.ndarray | None = None
-
-    def genes(self, keep: np.ndarray) -> Raw:
-        """The same cells with some of the genes."""
-        names = [self.var_names[i] for i in np.flatnonzero(keep)]
-        return replace(self, values=as_csr(self.values[:, keep]), var_names=names)
-
-    def apart(self) -> Raw:
-        """The same with values of its own: those of the AnnData may be changed in place."""
-        values = self.values.copy() if self.kind == "rep" else as_csr(self.values)
-        if self.kind != "rep":
-            parts = (values.data.copy(), values.indices, values.indptr)
-            values = sparse.csr_array(parts, shape=values.shape)
-        return replace(self, values=values)
-
-    def cells(self, keep: np.ndarray) -> Raw:
-        """Some of the cells."""
-        return replace(
-            self,
-            values=self.values[keep],
-            obs_names=self.obs_names[keep],
-            kept=self.kept[keep],
-            totals=None if self.totals is None else self.totals[keep],
-            covariates=None if self.covariates is None else self.covariates[keep],
-            labels=None if self.labels is None else self.labels[keep],
-        )
 
 
 def read(  # noqa: PLR0913 keywords of the fronts
@@ -220,18 +156,6 @@ def _numbered(names: pd.Index) -> pd.Index:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on names such as gene-1, of which there may be two kinds
         return make_index_unique(names.astype(str))
-
-
-def as_csr(values: Any) -> sparse.csr_array:
-    """Float32 CSR with sorted indices and no stored zeros; the caller's arrays are never written to."""
-    given = values
-    values = sparse.csr_array(values if sparse.issparse(values) else np.atleast_2d(np.asarray(values)))
-    values = values.astype(np.float32, copy=False)
-    if not values.has_canonical_format or (values.nnz and not values.data.all()):
-        values = values.copy() if sparse.issparse(given) else values
-        values.sum_duplicates()
-        values.eliminate_zeros()
-    return values
 
 
 def _kind(values: sparse.csr_array, adata: AnnData, name: str, *, counts: bool, otherwise: str, offers: Offers) -> str:
