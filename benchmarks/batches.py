@@ -5,8 +5,8 @@
     python benchmarks/batches.py --methods idec_batch vade_batch --datasets cellbench_cell_lines
 
 Cell lines in five batches of two technologies (labels by genotype, so independent of the expression), PBMC of two donors
-with and without interferon, and mixtures of RNA read by two technologies (labels by proportion). Rows already in the CSV are kept. All methods see the same genes. Labels are used for scoring
-alone; the number of clusters is given, but for rows that end in `_leiden` (resolution 1) and in `_auto` (chosen by the
+with and without interferon, and mixtures of RNA read by two technologies (labels by proportion). Rows already in the CSV
+are kept. All methods see the same genes. Labels are used for scoring alone; the number of clusters is given, but for rows that end in `_leiden` (resolution 1) and in `_auto` (chosen by the
 data). One thread, CPU seconds. `harmony_*` needs harmonypy.
 """
 
@@ -19,11 +19,10 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import fields
 from pathlib import Path
 
 from clustering import _markdown, load
-from rows import scanpy_pcs
+from rows import few_steps, scanpy_pcs
 
 HERE = Path(__file__).parent
 CSV = HERE / "results" / "batches.csv"
@@ -103,9 +102,7 @@ def warm(method, adata):
     import scdeepclust as sdc
 
     name, options = OURS[method]
-    known = {f.name for f in fields(sdc.methods.registry()[name])}
-    steps = dict.fromkeys(known & {"pretrain_steps", "cluster_steps"}, 20) | dict.fromkeys(known & {"max_epochs"}, 2)
-    sdc.Model(few, name, **{"n_clusters": 3} | options | steps).train(progress=False)
+    sdc.Model(few, name, **{"n_clusters": 3} | options | few_steps(name)).train(progress=False)
 
 
 def work(method, name, seeds):

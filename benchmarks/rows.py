@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import fields
 
 import peers
 
@@ -137,13 +138,16 @@ def labels(job, adata, source, *, n_clusters, seed, truth, **parameters):
 
 def warm(job, adata, source, truth):
     """Run a job on a few cells and steps, so that no seed pays for compilation."""
-    from dataclasses import fields
-
     few = adata[:300].copy()
     few = few[:, few.X.sum(0) > 0].copy() if not source else few
-    known = {f.name for f in fields(sdc.methods.registry()[settings(job)[0]])} if settings(job) else set()
-    short = dict.fromkeys(known & {"pretrain_steps", "cluster_steps"}, 20) | dict.fromkeys(known & {"max_epochs"}, 2)
-    list(labels(job, few, source, n_clusters=3, seed=0, truth=truth[:300], **short))
+    steps = few_steps(settings(job)[0]) if settings(job) else {}
+    list(labels(job, few, source, n_clusters=3, seed=0, truth=truth[:300], **steps))
+
+
+def few_steps(method):
+    """Parameters with which a method hardly trains."""
+    known = {f.name for f in fields(sdc.methods.registry()[method])}
+    return dict.fromkeys(known & {"pretrain_steps", "cluster_steps"}, 20) | dict.fromkeys(known & {"max_epochs"}, 2)
 
 
 def by_peer(job, python, adata, source, *, n_clusters, seeds):

@@ -61,6 +61,24 @@ def test_a_peer_is_given_values_and_a_number_and_its_labels_come_back(benchmark,
     assert '{"files": ["x", "n_clusters"], "modules": []}' in {row for _, row, *_ in found}
 
 
+def test_where_there_are_no_batches_knowing_them_changes_nothing(benchmark, tmp_path):
+    n_clusters = benchmark("n_clusters")
+    head = "method,dataset,seed,ARI,NMI,n_clusters,n_types,log2_ratio,n_rare,n_rare_found,n_obs,n_unlabelled,seconds"
+    rows = [
+        f"{method},{name},0,{ari},0.5,4,4,0,0,0,100,0,1"
+        for name in ("pollen14", "paul15")
+        for method, ari in (("deepclust", 0.25), ("batch_deepclust", 0.75))
+        if (method, name) != ("batch_deepclust", "pollen14")
+    ]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join([head, *rows]))
+    summary = n_clusters.tables(path).partition("### ARI")[0]
+    assert "| batch_deepclust | 0.500 |" in summary
+    assert "| deepclust | 0.250 |" in summary
+    path.write_text("\n".join([head, *rows[:-1]]))  # not run yet where there are batches: no mean is made up
+    assert "batch_deepclust" not in n_clusters.tables(path).partition("### ARI")[0]
+
+
 def test_a_peer_that_fails_is_an_error(benchmark, tmp_path, monkeypatch):
     peers = benchmark("peers")
     (tmp_path / "clustpy_peer.py").write_text("raise SystemExit(3)")
