@@ -272,7 +272,7 @@ def test_n_clusters(counts, refused, value):
     refused(counts, ValueError, f"n_clusters={value!r}", "an integer at least 2", n_clusters=value)
 
 
-@pytest.mark.parametrize("value", [301, 1, 0, -4, 64.0, "64", True], ids=repr)
+@pytest.mark.parametrize("value", [301, 1, 0, -4, 64.5, "64", True], ids=repr)
 def test_batch_size(counts, refused, value):
     refused(
         counts, ValueError, f"batch_size={value!r}", "300 cells" if value == 301 else "at least 2", batch_size=value

@@ -310,3 +310,12 @@ def test_conflicting_arguments_are_refused(blobs, arguments, match, same):
     with pytest.raises(ValueError, match=match):
         sdc.tl.deepclust(adata, "none", use_rep="z", progress=False, **arguments)
     same(adata, before)
+
+
+def test_contrasted_clusters_need_a_number_before_training(blobs, same):
+    adata = cells(blobs[0])
+    before = adata.copy()
+    options = {"cluster": "hdbscan", "cluster_weight": 0.1}
+    with pytest.raises(ValueError, match=r"cluster_weight=0\.1 contrasts clusters while training"):
+        sdc.tl.deepclust(adata, "contrastive", use_rep="z", progress=False, **options)
+    same(adata, before)

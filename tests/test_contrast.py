@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -319,6 +320,7 @@ def test_effective_rank_of_known_spectra():
     share = sd**2 / (sd**2).sum()
     assert sdc.metrics.effective_rank(q * sd + 3) == pytest.approx(math.exp(entropy(share)))
     assert sdc.metrics.effective_rank(np.ones((10, 3))) == 0
+    assert sdc.metrics.effective_rank(scipy.sparse.csr_array(np.eye(4))) == pytest.approx(3)
     with pytest.raises(ValueError, match="NaN"):
         sdc.metrics.effective_rank(np.full((5, 2), np.nan))
 

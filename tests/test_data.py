@@ -13,9 +13,11 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
+import scdeepclust as sdc
 from scdeepclust import datasets, diffusion
 from scdeepclust.data import Cells, Inputs, align, read
 from scdeepclust.data.cells import Rows
+from scdeepclust.data.expression import log_normalised
 from scdeepclust.data.read import as_csr
 
 CPU = torch.device("cpu")
@@ -165,10 +167,50 @@ def test_any_matrix_becomes_canonical_csr(make):
 def test_genes_are_matched_by_name(types):
     raw = read(types)
     shuffled = types[:, np.random.default_rng(0).permutation(100)].copy()
-    arguments = dict(kind="counts", n_features=100, categories=[], layer=None, use_rep=None, batch_key=None)
+    arguments = dict(kind="counts", n_features=100, columns=[], categories=[], layer=None, use_rep=None, batch_key=None)
     found = align(shuffled, raw.var_names, **arguments)
     np.testing.assert_array_equal(found.values.toarray(), raw.values.toarray())
     assert found.var_names == raw.var_names
+
+
+@pytest.mark.parametrize("where", ["X", "frame"])
+def test_columns_of_a_representation_are_matched_by_name(types, where):
+    few, types = {"n_clusters": 3, "pretrain_steps": 5, "cluster_steps": 5}, types.copy()
+    z = np.log1p(types.X.toarray())
+    types.X = z - z.mean(0)
+    types.obsm["frame"] = pd.DataFrame(types.X, index=types.obs_names, columns=types.var_names)
+    model = sdc.Model(types, use_rep=where, **few)
+    model.train(progress=False)
+    shuffled = types[:, np.random.default_rng(0).permutation(100)].copy()
+    shuffled.obsm["frame"] = shuffled.obsm["frame"].iloc[:, ::-1]
+    np.testing.assert_array_equal(model.predict(shuffled), model.predict())
+    shuffled.obsm["frame"] = shuffled.obsm["frame"].rename(columns={"gene3": "other"})
+    lacking = shuffled[:, shuffled.var_names != "gene3"].copy()
+    with pytest.raises(ValueError, match="lacks 1 of the 100 columns that the model was trained on: 'gene3'"):
+        model.predict(lacking)
+    # where nothing has a name, the place counts
+    types.obsm["frame"] = types.obsm["frame"].to_numpy()
+    if where == "frame":
+        np.testing.assert_array_equal(model.predict(types), model.predict())
+
+
+def test_a_saved_model_knows_the_names_of_columns(types, tmp_path):
+    types = types.copy()
+    types.obsm["frame"] = pd.DataFrame(np.log1p(types.X.toarray()), index=types.obs_names, columns=types.var_names)
+    model = sdc.Model(types, use_rep="frame", n_clusters=3, pretrain_steps=5, cluster_steps=5)
+    model.train(progress=False)
+    model.save(tmp_path / "model")
+    types.obsm["frame"] = types.obsm["frame"].iloc[:, ::-1]
+    np.testing.assert_array_equal(sdc.Model.load(tmp_path / "model").predict(types), model.predict())
+
+
+def test_half_precision_is_read_like_any_other(types):
+    half = types.copy()
+    half.X = half.X.toarray().astype(np.float16)
+    np.testing.assert_array_equal(read(half).values.toarray(), read(types).values.toarray())
+    half.X = np.full(half.shape, 1000, dtype=np.float16)  # a cell's total is above what half precision holds
+    values, _ = log_normalised(half, ["gene0"], None, "layer")
+    np.testing.assert_allclose(values, np.log1p(1000))
 
 
 def test_categories_never_seen_are_of_none_with_a_warning(counts):
@@ -180,6 +222,7 @@ def test_categories_never_seen_are_of_none_with_a_warning(counts):
             list(counts.var_names),
             kind="counts",
             n_features=100,
+            columns=[],
             categories=[["c", "a"], ["y", "x"]],
             layer=None,
             use_rep=None,
@@ -325,7 +368,7 @@ def test_more_neighbours_than_cells_are_all_others():
 def test_the_approximate_search_finds_nearly_all(monkeypatch):
     x = np.random.default_rng(0).normal(size=(3000, 5)).astype(np.float32)
     exact, _ = diffusion.neighbors(x, 10)
-    monkeypatch.setattr("scdeepclust.diffusion.graph.EXACT_BELOW", 0)
+    monkeypatch.setattr("scdeepclust.diffusion.graph.EXACT_UP_TO", 0)
     found, _ = diffusion.neighbors(x, 10)
     assert not (found == np.arange(3000)[:, None]).any()
     assert np.mean([len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)]) > 9.7

@@ -222,6 +222,13 @@ def test_surplus_clusters_are_removed_and_the_types_stay(types):
     assert homogeneity_score(types.obs["cell_type"], model.predict()) > 0.9
 
 
+def test_heads_keep_their_clusters_where_a_consensus_is_learned_afterwards(types):
+    options = {"n_heads": 2, "prune": True, "pretrain_steps": 100, "cluster_steps": 150, "n_init": 3}
+    model = trained(types, n_clusters=4, consensus="learned", **options)
+    assert max(model.report["n_clusters_of_heads"]) >= 3
+    assert homogeneity_score(types.obs["cell_type"], model.predict()) > 0.9
+
+
 def test_clusters_of_noise_are_not_needed(noise):
     model = trained(noise, n_clusters=6, prune=True, pretrain_steps=40, cluster_steps=40, n_init=3)
     assert model.n_clusters <= 2

@@ -327,7 +327,7 @@ def test_a_result_survives_a_file(cells, tmp_path):
         pytest.param({"layer": "raw"}, KeyError, "layer='raw' is not in adata.layers; there are: 'own'", id="layer"),
         pytest.param({"neighbors_key": "x"}, KeyError, "neighbors_key='x' is not in .*'source'", id="neighbours"),
         pytest.param({"weights": "exp"}, ValueError, "weights='exp' must be one of 'uniform'", id="weights"),
-        pytest.param({"average": "mean"}, ValueError, "average='mean' must be 'rates' or 'log'", id="average"),
+        pytest.param({"average": "mean"}, ValueError, "average='mean' must be one of 'rates', 'log'", id="average"),
         pytest.param({"n_neighbors": 0}, ValueError, "n_neighbors=0 must be", id="no neighbours"),
         pytest.param({"n_steps": 0}, ValueError, "n_steps=0 must be", id="no steps"),
         pytest.param({"n_steps": 1.5}, ValueError, "n_steps=1.5 must be", id="half a step"),
@@ -405,6 +405,33 @@ def test_cells_whose_neighbours_are_gone_keep_their_own_values(types):
     depth = some.X.sum(1).A1 if hasattr(some.X.sum(1), "A1") else some.X.sum(1)
     own = np.log1p(some.X.toarray() / np.asarray(depth)[:, None] * np.median(depth))
     np.testing.assert_allclose(some.layers["denoised"].toarray()[alone], own[alone], rtol=1e-5)
+
+
+def test_weights_do_not_depend_on_neighbours_that_are_gone(types):
+    cells = types.copy()
+    sc.pp.neighbors(cells, n_neighbors=6, use_rep="X", transformer="sklearn")
+    some = cells[::3].copy()
+    with pytest.warns(UserWarning, match="have no neighbour left"):
+        sdc.pp.denoise(some, neighbors_key="neighbors", weights="distance", average="log", n_neighbors=6)
+    stored = some.obsp["distances"].tocsr()
+    logs = np.log1p(some.X.toarray() / some.X.sum(1).A1[:, None] * np.median(some.X.sum(1).A1))
+    for i in np.flatnonzero(np.diff(stored.indptr) == 2)[:5]:
+        row = stored[[i]]
+        w = np.exp(-row.data / row.data.mean())
+        np.testing.assert_allclose(
+            some.layers["denoised"][[i]].toarray()[0], w @ logs[row.indices] / w.sum(), rtol=1e-4
+        )
+
+
+def test_the_record_of_the_neighbours_is_not_overwritten(types, same):
+    cells = types.copy()
+    sdc.pp.neighbors(cells, n_pcs=[5], n_neighbors=10, n_splits=1, progress=False)
+    before = cells.copy()
+    with pytest.raises(ValueError, match="key_added='n2s' would overwrite the record of the neighbours"):
+        sdc.pp.denoise(cells, key_added="n2s")
+    same(cells, before)
+    sdc.pp.denoise(cells, genes=["gene0", "gene1", "gene0"])
+    assert list(cells.obsm["denoised"]) == ["gene0", "gene1"]
 
 
 def test_what_is_no_graph_is_said_to_be_none(types, same):

@@ -12,8 +12,8 @@ from torch import nn
 
 import scdeepclust as sdc
 from scdeepclust.data import Batch
-from scdeepclust.losses import CollapseWarning, SharpenedTarget, collapsed, farthest, hardening, sharpen, student_t
-from scdeepclust.networks import Centroids
+from scdeepclust.losses import CollapseWarning, collapsed, hardening, sharpen, student_t
+from scdeepclust.networks import Centroids, SharpenedTarget, farthest
 
 # The first call of a kernel may be slow; that is no failure.
 settings.register_profile("plain", deadline=None, max_examples=30, derandomize=True)

@@ -38,7 +38,19 @@ WRAPS_ARRAYS = ("diffusion/partition.py", "methods/scvi.py")
 
 # Nothing imports, when it is loaded, from a room of a higher floor.
 FLOORS = [
-    ("distributed", "kernels", "progress", "schedule", "losses", "views", "networks", "diffusion", "clustering"),
+    (
+        "distributed",
+        "kernels",
+        "progress",
+        "resizable",
+        "schedule",
+        "seeding",
+        "losses",
+        "views",
+        "networks",
+        "diffusion",
+        "clustering",
+    ),
     ("data",),
     ("methods", "selection"),
     ("train", "checkpoint", "arguments"),

@@ -451,6 +451,23 @@ def test_cells_without_a_cluster_get_nothing_and_change_nothing(tree, same):
     same(some.uns["lineage"]["branches"], found.uns["lineage"]["branches"])
 
 
+def test_noise_is_no_cluster_of_a_lineage(tree):
+    labels = tree.obs["cell_type"].astype(str).where(np.arange(150) % 5 > 0, "noise")
+    tree.obs["cell_type"] = labels.astype("category")
+    assert "noise" in order(tree).obs["lineage_segment"].cat.categories  # a cluster that a user calls so is one
+    tree.uns["cell_type"] = {"params": {"method": "none", "cluster": "hdbscan"}}
+    found = order(tree, key_added="other")
+    np.testing.assert_array_equal(found.obs["other_segment"].isna(), labels == "noise")
+    assert "noise" not in found.obs["other_segment"].cat.categories
+
+
+def test_a_lineage_can_be_given_another_root_by_name(forked):
+    tips = forked.obs["lineage_segment"].cat.categories
+    assert set(tips) & set(forked.obs["cell_type"].cat.categories)
+    for name in forked.obs["cell_type"].cat.categories:
+        order(forked.copy(), root=name)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_an_embedding_that_is_not_finite_is_refused(tree, bad):
     tree.obsm["X_pca"][[3, 9], 1] = bad

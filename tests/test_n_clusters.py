@@ -318,8 +318,52 @@ def test_few_cells(n_obs):
 def test_of_many_cells_a_sample_decides(five, monkeypatch):
     monkeypatch.setattr(chooser, "MOST_CELLS", 200)
     choice = choose(five)
-    assert choice.n_clusters == 5
-    assert (choice.labels >= 0).sum() == 199
+    assert (choice.record["n_cells"], choice.n_clusters) == (200, 5)
+    # the others are in the nearest cluster
+    assert sdc.metrics.ari(five.obs["cell_type"], choice.labels) > 0.95
+    np.testing.assert_array_equal(np.unique(choice.labels), range(5))
+
+
+def test_of_many_cells_given_partitions_keep_their_labels(five, monkeypatch):
+    monkeypatch.setattr(chooser, "MOST_CELLS", 200)
+    adata = five.copy()
+    sdc.tl.n_clusters(adata, partitions=["cell_type"])
+    assert sdc.metrics.ari(adata.obs["cell_type"], adata.obs["n_clusters"]) == 1
+
+
+@pytest.mark.parametrize("times", [5, 50, 1000])
+def test_a_single_deep_cell_does_not_decide(times):
+    adata = datasets.simulate_types(400, 200, n_types=4, separation=0.5)
+    deep = np.random.default_rng(1).poisson(np.full((1, 200), adata.X.sum() / adata.n_obs / 200 * times))
+    both = ad.AnnData(sparse.vstack([adata.X, sparse.csr_matrix(deep, dtype=np.float32)], format="csr"))
+    sdc.tl.n_clusters(both)
+    assert both.uns["n_clusters"]["n_clusters"] == 4
+
+
+@pytest.mark.parametrize("kind", ["X_pca", "log-normalised"])
+def test_a_single_outlier_does_not_decide_where_there_are_no_counts(kind):
+    adata = datasets.simulate_types(400, 200, n_types=4)
+    sc.pp.normalize_total(adata)
+    sc.pp.log1p(adata)
+    if kind == "X_pca":
+        sc.pp.pca(adata, n_comps=20)
+        adata.obsm["X_pca"][0] *= 100
+    else:
+        adata.X[0] = adata.X[0] * 3
+    sdc.tl.n_clusters(adata, use_rep="X_pca" if kind == "X_pca" else None)
+    assert adata.uns["n_clusters"]["n_clusters"] in {4, 5}  # it may be a cluster of its own
+
+
+def test_recut_goes_by_names_where_cells_were_left_out(five):
+    whole = five.copy()
+    sdc.tl.n_clusters(whole, resolution=3.0)
+    few = whole[whole.obs["n_clusters_fine"] != "0"].copy()
+    for adata in (whole, few):
+        sdc.tl.recut(adata, n_clusters=4, key_added="k")
+    assert sdc.metrics.ari(whole.obs["k"][few.obs_names], few.obs["k"]) == 1
+    few.obs["n_clusters_fine"] = few.obs["n_clusters_fine"].astype(str)
+    sdc.tl.recut(few, n_clusters=4, key_added="again")
+    assert sdc.metrics.ari(few.obs["again"], few.obs["k"]) == 1
 
 
 # ------------------------------------------------------------------------------------------------- the deep methods' choice

@@ -481,10 +481,10 @@ def test_a_grid_that_the_data_do_not_allow_is_clipped_and_named(counts):
     ("arguments", "message"),
     [
         pytest.param({"scheme": "mcv"}, "scheme='mcv' must be one of .*'count_split'.*'self'", id="scheme"),
-        pytest.param({"weights": "exp"}, "weights='exp' must be among .*'distance'", id="weights"),
-        pytest.param({"weights": ["uniform", "exp"]}, "weights='exp' must be among", id="one of the weights"),
+        pytest.param({"weights": "exp"}, "weights='exp' must be one of .*'distance'", id="weights"),
+        pytest.param({"weights": ["uniform", "exp"]}, "weights='exp' must be one of", id="one of the weights"),
         pytest.param({"weights": []}, "weights", id="no weights"),
-        pytest.param({"rule": "best"}, "rule='best' must be 'one_se' or 'min'", id="rule"),
+        pytest.param({"rule": "best"}, "rule='best' must be one of 'one_se', 'min'", id="rule"),
         pytest.param({"n_pcs": 0}, "n_pcs=0 must be an integer of at least 1", id="no components"),
         pytest.param({"n_pcs": [5, -1]}, "n_pcs=-1 must be", id="negative components"),
         pytest.param({"n_pcs": [2.5]}, "n_pcs=2.5 must be", id="half a component"),

@@ -55,6 +55,14 @@ def test_every_combination_has_a_dot_whose_colour_is_its_odds_and_whose_size_is_
         assert [t.get_text() for t in ax.get_xticklabels()] == ["a", "b", "c", "x", "y"]
 
 
+def test_an_embedding_that_heads_share_is_drawn_whole(cells):
+    own = sdc.pl.heads(cells, "r", show=False)
+    assert [ax.images[0].get_array().shape[1] for ax in own[:2]] == [3, 3]
+    cells.uns["r"] = {"params": {"n_latent": 6}}  # a learned consensus of the heads
+    shared = sdc.pl.heads(cells, "r", show=False)
+    assert [ax.images[0].get_array().shape[1] for ax in shared[:2]] == [6, 6]
+
+
 def test_some_annotations_and_axes_of_ones_own(cells):
     _, mine = plt.subplots(1, 2)
     axes = sdc.pl.enrichment(cells, "r", annotations="state", axes=mine, show=False)

@@ -621,8 +621,8 @@ def test_a_heatmap_is_ordered_by_the_peaks(adata):
         ({"branches": []}, ValueError, r"branches is empty"),
         ({"layer": "magic"}, KeyError, r"layer='magic' is not in adata.layers"),
         ({"bandwidth": 0}, ValueError, r"bandwidth=0 must be a share"),
-        ({"n_points": 1}, ValueError, r"n_points=1 must be a whole number, 2 or more"),
-        ({"n_columns": 0}, ValueError, r"n_columns=0 must be a whole number, 1 or more"),
+        ({"n_points": 1}, ValueError, r"n_points=1 must be an integer of at least 2"),
+        ({"n_columns": 0}, ValueError, r"n_columns=0 must be an integer of at least 1"),
     ],
 )
 def test_mistakes_in_trends_are_named(adata, arguments, error, message):

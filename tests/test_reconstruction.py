@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -18,7 +19,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scdeepclust.losses.representation import _compiled_likelihood, reconstruction
+import scdeepclust as sdc
+from scdeepclust.losses.representation import _compiled_likelihood
 from scdeepclust.losses.representation.reconstruction import Counts, mse, nb, zinb
 
 LIKELIHOODS = {"nb": nb, "zinb": zinb}
@@ -298,25 +300,33 @@ def test_mistakes_are_named():
 
 
 SCRIPT = """
-import torch
+import numpy as np, torch
+from scdeepclust.diffusion import _sweep
 from scdeepclust.losses.representation import reconstruction as r
+from scdeepclust.views import _molecules
 counts = r.Counts(torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([3.0, 1.0]), (2, 2))
-print(r._compiled_likelihood.kernels() is not None, r.nb(torch.zeros(2, 2), torch.zeros(2), counts).item())
+one, at, rows = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.int64), np.array([0, 1])
+first, second = np.empty_like(one), np.empty_like(one)
+_molecules.two_parts(one, at, one / 2, 1, first, second)
+loss = _sweep.sweep(at, at[:, None], one[:, None], one, at, rows, one, at, rows, 1)
+print(r.__file__, r._compiled_likelihood.kernels() is not None, r.nb(torch.zeros(2, 2), torch.zeros(2), counts).item(), (loss + first + second).item())
 """
 
 
 @pytest.mark.parametrize("place", ["nowhere to cache", "told not to compile"])
 def test_runs_where_numba_cannot_cache_or_compile(place, tmp_path):
     """A container of an unknown user can write neither to site-packages nor at home."""
-    package = tmp_path / "scdeepclust" / "losses" / "representation"
-    package.mkdir(parents=True)
-    for file in ("reconstruction.py", "_compiled_likelihood.py", "_count_kernels.py"):
-        (package / file).write_text((Path(reconstruction.__file__).parent / file).read_text())
-    (package / "__pycache__").write_text("a file, so that no folder can be made here")
+    package = tmp_path / "scdeepclust"
+    shutil.copytree(Path(sdc.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [package, *(path for path in package.rglob("*") if path.is_dir())]:
+        (folder / "__pycache__").write_text("a file, so that no folder can be made here")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA", "XDG", "PYTHON"))}
     environment |= {"HOME": "/dev/null", "PYTHONPATH": str(tmp_path)}
     environment |= {"NUMBA_DISABLE_JIT": "1"} if place == "told not to compile" else {}
-    run = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True)
-    compiled, value = run.stdout.split()
+    run = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    assert not run.returncode, run.stderr
+    file, compiled, value, one = run.stdout.split()
+    assert Path(file).is_relative_to(tmp_path)
     # at mean and dispersion 1 the counts are geometric: p(x) = 2^-(x + 1)
     assert (compiled, float(value)) == (str(place == "nowhere to cache"), pytest.approx(2 * np.log(2), rel=1e-6))
+    assert float(one) == 1  # nothing is lost where a cell is its own neighbour, and half and half are all of a molecule

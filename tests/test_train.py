@@ -306,3 +306,31 @@ def test_in_a_log_progress_takes_a_line_at_the_end_and_not_one_a_step(monkeypatc
     found = capsys.readouterr().err.split("\r")
     assert "40/40" in found[-1]
     assert updates - 10 <= len(found) - 3 <= updates + 2
+
+
+def test_what_a_model_gives_away_is_a_copy(types):
+    model = sdc.Model(types, "dec", n_clusters=3, pretrain_steps=5, cluster_steps=5)
+    model.train(progress=False)
+    before = model.predict()
+    z = model.get_latent_representation()
+    np.testing.assert_allclose(model.memberships(z.astype(np.float64)), model.predict(soft=True), rtol=1e-5)
+    z -= 3
+    np.testing.assert_array_equal(model.predict(), before)
+
+
+def test_a_model_with_numbers_of_numpy_can_be_saved(types, tmp_path):
+    numbers = {"drop_empty": np.asarray([True])[0], "min_signal": np.float32(0.25)}
+    model = sdc.Model(types, "dec", pretrain_steps=5, cluster_steps=5, **numbers)
+    model.train(progress=False)
+    model.save(tmp_path / "model")
+    assert sdc.Model.load(tmp_path / "model").selection["min_signal"] == 0.25
+
+
+def test_a_held_out_loss_below_zero_stops_like_any_other():
+    """A loss that rises is no gain, whatever its sign."""
+    trainer = Trainer.__new__(Trainer)
+    trainer.best = {"loss": -1.0}
+    assert not trainer._gains(-0.9995)
+    assert trainer._gains(-1.1)
+    trainer.best = {}
+    assert trainer._gains(5.0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .data.checks import whole_number
 from .distributed import from_rank_zero, n_processes, total
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def resolve_seed(random_state: int | np.random.Generator | None) -> int:
 
 def check_enough_cells(raw: Raw, method: Method) -> None:
     """Refuse fewer cells than a network or the clusters need."""
-    n = len(raw.obs_names)
+    n = len(raw)
     if n < MIN_CELLS:
         msg = f"{n} cells are too few to train on; at least {MIN_CELLS} are needed."
         raise ValueError(msg)
@@ -75,13 +76,11 @@ def check_batch_size(batch_size: int | None, n_cells: int) -> int:
     """Cells in a minibatch: what was asked for, or by the number of cells."""
     if batch_size is None:
         return min(256 if n_cells < 20_000 else 1024, n_cells)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 2:
-        msg = f"batch_size={batch_size!r} must be an integer of at least 2."
-        raise ValueError(msg)
+    batch_size = whole_number("batch_size", batch_size, 2)
     if batch_size > n_cells:
         msg = f"batch_size={batch_size} is more than the {n_cells} cells there are; give a smaller one or None."
         raise ValueError(msg)
-    return int(batch_size)
+    return batch_size
 
 
 def check_sample(cluster: str, n: int, size_factor: float, categories: list[str]) -> None:
@@ -89,9 +88,7 @@ def check_sample(cluster: str, n: int, size_factor: float, categories: list[str]
     if cluster not in categories:
         msg = f"cluster={cluster!r} is none of the clusters; there are: {', '.join(map(repr, categories))}."
         raise ValueError(msg)
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        msg = f"n={n!r} must be an integer of at least 1."
-        raise ValueError(msg)
+    whole_number("n", n)
     if not 0 < size_factor < float("inf"):
         msg = f"size_factor={size_factor!r} must be a positive number; 1 is the median depth of the training cells."
         raise ValueError(msg)

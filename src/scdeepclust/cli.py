@@ -104,9 +104,8 @@ def _app(tokens: Sequence[str]) -> App:
             function, word = front(area, name), name.replace("_", "-")
             job = writing(word, partial(commands.add, function=function))
             add((word,), job, commands.add, function, Output, about_it=function)
-    device = {"device": parameters(train)["device"]}
     job = writing("assign", commands.assign)
-    add(("assign",), job, commands.assign, front("tl", "assign"), Output, about_it=commands.assign, more=device)
+    add(("assign",), job, commands.assign, front("tl", "assign"), Output, about_it=commands.assign)
     plots = App(name="plot", help=readable(about(commands.plot)), **look)
     app.command(plots)
     for name in public("pl"):

@@ -79,10 +79,12 @@ def _checked(to: Output, key: str, options: Mapping[str, Any]) -> str:
 
 def _found(adata: AnnData, key: str) -> dict[str, Any]:
     """What can be said of a result in a line."""
+    from .results import clusters
+
     found: dict[str, Any] = {}
     if key in adata.obs and adata.obs[key].dtype == "category":
         sizes = {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
-        found |= {"n_clusters": len(sizes), "sizes": sizes}
+        found |= {"n_clusters": len(clusters(adata, key).cat.categories), "sizes": sizes}
     return found | {"record": _plain(adata.uns.get(key, {}))}
 
 
@@ -163,7 +165,7 @@ def assign(model: str, input: str, *, key_added: str, device: str) -> AnnData:
     """
     from .model import Model
 
-    trained = Model.load(model, device=device)
+    trained = Model.load(model, device=device)  # before the cells are read, which may take long
     adata = files.read(input)
     front("tl", "assign")(adata, trained, key_added=key_added)
     return adata

@@ -27,7 +27,8 @@ from .checkpoint import Checkpoint, fingerprint
 from .data import align, covariate_keys, one_hot, read, split
 from .distributed import from_rank_zero, gathered, n_processes, total
 from .metrics.lineage import lineage_preservation
-from .results import versions
+from .results import NOISE, versions
+from .seeding import forked, reseed
 from .selection import choose_n_clusters
 from .train import Trainer, kept_threads
 
@@ -127,8 +128,8 @@ class Model:
         named = mask_var is None or isinstance(mask_var, str)
         self.selection = {
             "mask_var": mask_var if named else "array",
-            "drop_empty": drop_empty,
-            "min_signal": min_signal,
+            "drop_empty": bool(drop_empty),
+            "min_signal": min_signal if min_signal is None else float(min_signal),
         }
         self._check_signal(min_signal)
         self.versions = versions()
@@ -144,7 +145,7 @@ class Model:
             )
         self._initial: dict[str, torch.Tensor] = {}
         if init is not None:
-            with torch.random.fork_rng(devices=[]):
+            with forked(torch.device("cpu")):
                 self.method, self._initial = self.method.started_from(
                     init, var_names=raw.var_names, categories=raw.categories
                 )
@@ -152,7 +153,7 @@ class Model:
         check_same_genes(raw)
         self._raw: Raw | None = raw.apart()
         self.kept = raw.kept
-        self.cell_names, self.var_names = raw.obs_names, raw.var_names
+        self.cell_names, self.var_names, self._columns = raw.obs_names, raw.var_names, raw.columns
         self.covariate_categories = raw.categories
         self.inputs = self.method.inputs(raw.kind)
         self.history = pd.DataFrame()
@@ -190,7 +191,7 @@ class Model:
             msg = "This model is trained already; make a new one to train again."
             raise RuntimeError(msg)
         start, raw = time.perf_counter(), self._raw
-        self.batch_size = batch_size = check_batch_size(batch_size, int(total(torch.tensor(len(raw.obs_names)))))
+        self.batch_size = batch_size = check_batch_size(batch_size, int(total(torch.tensor(len(raw)))))
         saved = self._checkpoint(checkpoint, batch_size)
         if saved and saved.path.exists():
             logger.info("going on from %s", saved.path)
@@ -224,11 +225,11 @@ class Model:
     def categories(self) -> list[str]:
         """Names of the columns of memberships."""
         named = [str(k) for k in range(self.n_clusters)]
-        return [*named, "noise"] if self.method.has_noise(self.net) else named
+        return [*named, NOISE] if self.method.has_noise(self.net) else named
 
     def get_latent_representation(self, adata: AnnData | None = None) -> np.ndarray:
         """Embedding of cells, cells x `n_latent`; of the training cells if `adata` is None."""
-        return self._embed(adata).cpu().numpy()
+        return self._embed(adata).cpu().numpy().copy()  # a copy: the training cells' is needed again
 
     def predict(self, adata: AnnData | None = None, *, soft: bool = False) -> np.ndarray:
         """Clusters of cells.
@@ -284,7 +285,7 @@ class Model:
     @torch.no_grad()
     def memberships(self, embedding: np.ndarray) -> np.ndarray:
         """Memberships of embedded cells, cells x clusters, the largest cluster first; rows sum to one."""
-        z = torch.as_tensor(embedding, device=self.device)
+        z = torch.as_tensor(np.array(embedding, dtype=np.float32), device=self.device)
         log_q = self.method.log_soft_assign(self._trained().net, z)
         return log_q.exp()[:, self.order.to(z.device)].cpu().numpy()
 
@@ -451,7 +452,7 @@ class Model:
         """The cells that anything may be fitted to before training: not those held out, where their loss is to be honest."""
         if not self.method.scores_unseen:
             return raw
-        seen = np.zeros(len(raw.obs_names), dtype=bool)
+        seen = np.zeros(len(raw), dtype=bool)
         seen[split(len(seen), self.seed)[0].numpy()] = True
         return raw.cells(seen)
 
@@ -471,8 +472,8 @@ class Model:
         return x
 
     def _build(self, raw: Raw, learnt: Raw) -> torch.nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)
+        with forked(cpu := torch.device("cpu")):
+            reseed(self.seed, cpu)
             net = self.method.network(
                 self.inputs, n_genes=len(raw.var_names), n_categories=sum(map(len, raw.categories))
             )
@@ -518,6 +519,7 @@ class Model:
             self.var_names,
             kind=self.inputs.kind,
             n_features=self.inputs.n_features,
+            columns=self._columns,
             categories=self.covariate_categories,
             **self.source,
         )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-import platform
 import shlex
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from importlib.resources import files as resources
 from inspect import signature
 from numbers import Number
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .described import front, public
 from .files import whole
 from .options import about, readable
+from .results import versions
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 TEMPLATE = "report.html.jinja"
 DPI = 110
 N_MARKERS, MOST_CELLS = 5, 5_000  # genes named for each cluster, and cells in which they are looked for
-RECORDED = ("scdeepclust", "scanpy", "anndata", "torch", "numpy", "scipy", "scikit-learn")
 
 
 def write(
@@ -56,7 +54,7 @@ def write(
     run = {"file": cells, "cells × genes": f"{adata.n_obs:,} × {adata.n_vars:,}"}
     run |= {} if seconds is None else {"seconds": f"{seconds:.1f}"}
     run["written"] = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    run["versions"] = ", ".join([f"Python {platform.python_version()}", *(f"{n} {version(n)}" for n in RECORDED)])
+    run["versions"] = ", ".join(f"{name} {number}" for name, number in versions().items())
     page = template.render(
         title=f"scdeepclust: {cells}",
         command=shlex.join(command),

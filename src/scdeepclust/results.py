@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from .data.raw import spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +20,11 @@ if TYPE_CHECKING:
 
     from .model import Model
 
-RECORDED = ("scdeepclust", "anndata", "numpy", "scikit-learn", "scipy", "torch")
+NOISE = "noise"  # the category of cells that belong nowhere
+RECORDED = (
+    *("scdeepclust", "anndata", "igraph", "numba", "numpy", "pynndescent", "scanpy", "scikit-learn", "scikit-misc"),
+    *("scipy", "torch"),
+)
 
 
 def versions() -> dict[str, str]:
@@ -77,20 +85,15 @@ def write(
     """
     tables = {name: _of_all(table, kept, adata) for name, table in tables.items()}
     forget(adata, obs=[f"{key}_confidence"], obsm=[f"X_{key}_before", f"{key}_heads"])
-    codes = np.full(adata.n_obs, -1)
-    codes[kept] = labels
-    proba = np.full((adata.n_obs, len(categories)), np.nan, dtype=np.float32)
-    proba[kept] = memberships
-    adata.obs[key] = pd.Categorical.from_codes(codes, categories=categories)
-    for name, x in (("", embedding), ("_before", before)):
-        if x is not None:
-            z = np.full((adata.n_obs, x.shape[1]), np.nan, dtype=np.float32)
-            z[kept] = x
-            adata.obsm[f"X_{key}{name}"] = z
+    adata.obs[key] = pd.Categorical.from_codes(spread(labels, kept, adata.n_obs, missing=-1), categories=categories)
+    for name, z in (("", embedding), ("_before", before)):
+        if z is not None:
+            adata.obsm[f"X_{key}{name}"] = spread(z.astype(np.float32, copy=False), kept, adata.n_obs)
+    proba = spread(memberships.astype(np.float32, copy=False), kept, adata.n_obs)
     adata.obsm[f"{key}_proba"] = pd.DataFrame(proba, index=adata.obs_names, columns=categories)
     for name, table in tables.items():
         adata.obsm[f"{key}_{name}"] = table
-    adata.uns[key] = record
+    adata.uns[key] = copy.deepcopy(record)
 
 
 def forget(adata: AnnData, *, obs: Sequence[str] = (), obsm: Sequence[str] = ()) -> None:
@@ -117,7 +120,16 @@ def partitions(adata: AnnData, key: str, argument: str = "key") -> dict[str, pd.
     if isinstance(heads, pd.DataFrame):
         return {str(name): heads[name] for name in heads}
     need_key(argument, key, adata.obs, "adata.obs")
-    return {key: adata.obs[key]}
+    return {key: clusters(adata, key)}
+
+
+def clusters(adata: AnnData, key: str) -> pd.Series:
+    """The cluster of each cell, missing for cells that an algorithm left out as noise: these are no cluster."""
+    labels, record = adata.obs[key], adata.uns.get(key)
+    params = record.get("params") if isinstance(record, Mapping) else None
+    if not isinstance(params, Mapping) or params.get("cluster") != "hdbscan" or labels.dtype != "category":
+        return labels
+    return labels.cat.remove_categories([name for name in labels.cat.categories if name == NOISE])
 
 
 def codes_of_partitions(adata: AnnData, keys: Sequence[str], argument: str) -> dict[str, np.ndarray]:
@@ -152,12 +164,9 @@ def write_layer(adata: AnnData, name: str, values: pd.DataFrame, kept: np.ndarra
 def _of_all(table: np.ndarray | pd.DataFrame, kept: Sequence[int] | np.ndarray, adata: AnnData) -> Any:
     """A row for every cell, missing for those that were dropped."""
     if isinstance(table, pd.DataFrame):
-        place = np.full(adata.n_obs, -1)
-        place[kept] = np.arange(len(table))
+        place = spread(np.arange(len(table)), kept, adata.n_obs, missing=-1)
         return table.set_axis(pd.RangeIndex(len(table))).reindex(place).set_axis(adata.obs_names)
-    found = np.full((adata.n_obs, table.shape[1]), np.nan, dtype=np.float32)
-    found[kept] = table
-    return found
+    return spread(table.astype(np.float32, copy=False), kept, adata.n_obs)
 
 
 def check_denoised_layer(name: str | None, model: Model, adata: AnnData) -> None:

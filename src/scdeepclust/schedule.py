@@ -32,7 +32,7 @@ class Phase:
     every
         Epochs between two refreshes.
     tolerance
-        The phase ends when `refresh` reports a smaller share (never at the first `min_refreshes`).
+        The phase ends when `refresh` reports a share no larger (never at the first `min_refreshes`).
     min_refreshes
         Refreshes before labels may be called settled; labels of a phase's first steps can stand still by chance.
     patience
@@ -57,8 +57,8 @@ class Phase:
     """
 
     name: str
-    epochs: int
-    loss: Callable[[Batch], dict[str, Tensor]]
+    epochs: int = 0
+    loss: Callable[[Batch], dict[str, Tensor]] | None = None
     start: Callable[[], None] | None = None
     refresh: Callable[[], float] | None = None
     every: int = 1

@@ -13,6 +13,7 @@ import torch
 
 from . import methods
 from .data import Inputs
+from .seeding import forked
 
 if TYPE_CHECKING:
     import os
@@ -44,6 +45,7 @@ def save(model: Model, folder: str | os.PathLike, *, overwrite: bool) -> None:
         "inputs": model.inputs.config,
         "source": model.source,
         "var_names": model.var_names,
+        "columns": model._columns,
         "covariate_categories": model.covariate_categories,
         "seed": model.seed,
         "seconds": model.seconds,
@@ -105,7 +107,7 @@ def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFr
     model.method = methods.get(settings["method"], **params)
     model.seed, model.device, model.source = settings["seed"], device, settings["source"]
     model.var_names, model.covariate_categories = settings["var_names"], settings["covariate_categories"]
-    model.batch_size = settings["batch_size"]
+    model.batch_size, model._columns = settings["batch_size"], settings.get("columns", [])
     model.seconds, model.history, model.order = settings["seconds"], history, weights["order"]
     model.inputs = Inputs(**settings["inputs"])
     model.inputs.load_state_dict(_part(weights, "inputs."))
@@ -115,7 +117,7 @@ def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFr
     model.selection, model.versions, model.choice = settings["selection"], settings["versions"], settings["choice"]
     model.preservation, model.tables, model.report = settings["preservation"], {}, settings["report"]
     n_genes, n_categories = len(model.var_names), sum(map(len, model.covariate_categories))
-    with torch.random.fork_rng(devices=[]):
+    with forked(torch.device("cpu")):
         model.net = model.method.network(model.inputs, n_genes=n_genes, n_categories=n_categories).to(device)
     model.net.load_state_dict(_part(weights, "net."))
     model.net.requires_grad_(requires_grad=False).eval()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .distributed import average_gradients, rank, total
 from .progress import bar
+from .seeding import forked, reseed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,8 +75,7 @@ class Trainer:
         """Run the phases, or what a checkpoint left of them, and return the history: one dictionary an epoch."""
         stored = self.checkpoint.load() if self.checkpoint else None
         at = self._restore(stored) if stored else (0, 0)
-        devices = [self.cells.device] if self.cells.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        with forked(self.cells.device):
             for n, phase in enumerate(phases):
                 if n >= at[0]:
                     self._run(n, phase, first=at[1] if n == at[0] else 0, stored=stored if n == at[0] else None)
@@ -166,11 +166,7 @@ class Trainer:
 
     def _epoch(self, phase: Phase, optimizer: torch.optim.Optimizer, seen: Tensor) -> dict[str, float]:
         # Noise and dropout draw from torch's global stream, which is forked for the run and follows our generator.
-        seed = int(torch.randint(2**62, (), generator=self.generator))
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed devices that are not ours
-        if self.cells.device.type == "cuda":
-            with torch.cuda.device(self.cells.device):
-                torch.cuda.manual_seed(seed)
+        reseed(int(torch.randint(2**62, (), generator=self.generator)), self.cells.device)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         sums: dict[str, Tensor | float] = {}
         n_seen = 0
@@ -203,11 +199,15 @@ class Trainer:
             sums += torch.tensor([float(loss) * len(batch.index), len(batch.index)], dtype=torch.float64)
         self.net.train()
         loss = float(total(sums)[0] / sums[1])
-        if loss < self.best.get("loss", float("inf")) * (1 - MIN_GAIN):
+        if self._gains(loss):
             self.best = {"loss": loss, "net": copy.deepcopy(self.net.state_dict()), "since": 0}
         else:
             self.best["since"] = self.best.get("since", 0) + 1
         return loss
+
+    def _gains(self, loss: float) -> bool:
+        best = self.best.get("loss", math.inf)
+        return loss < best - MIN_GAIN * abs(best) if math.isfinite(best) else loss < best
 
     def _out_of_patience(self, phase: Phase) -> bool:
         return phase.patience is not None and self.best.get("since", 0) >= phase.patience

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..diffusion import communities_at
-from ..diffusion.graph import EXACT_BELOW
+from ..diffusion.graph import EXACT_UP_TO
 from ..diffusion.signal import after, joins, sums
 
 # K-medoids holds all distances at once; agglomeration and density, too, take too long for more cells than these.
@@ -89,7 +89,7 @@ def find(
     everyone = np.arange(len(z))
     if kind in {"kmeans", "gmm"}:
         # Starts matter more than cells.
-        some = _sample(everyone, EXACT_BELOW, random_state)
+        some = _sample(everyone, EXACT_UP_TO, random_state)
         found = _kmeans(z[some], n_clusters, start, n_init, random_state)
         if kind == "gmm":
             return _gmm(z[some], some, found, random_state)
@@ -115,9 +115,9 @@ def find(
 
 
 def _sample(cells: np.ndarray, most: int, seed: int) -> np.ndarray:
-    if len(cells) < most:
+    if len(cells) <= most:
         return cells
-    return np.sort(np.random.default_rng(seed).choice(cells, most - 1, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(cells, most, replace=False))
 
 
 def _kmeans(z: np.ndarray, n_clusters: int | None, start: np.ndarray | None, n_init: int, seed: int) -> Any:

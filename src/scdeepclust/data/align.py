@@ -29,6 +29,7 @@ def align(
     *,
     kind: str,
     n_features: int,
+    columns: list[str],
     categories: list[list[str]],
     layer: str | None,
     use_rep: str | None,
@@ -37,19 +38,21 @@ def align(
 ) -> Raw:
     """Read new cells as a model's training cells were read.
 
-    Genes are matched by name; missing ones count as zero, with a warning. Cells of a batch, or of another category, that
+    Genes are matched by name; missing ones count as zero, with a warning. Columns of a representation are matched by name
+    where they have names (`use_rep="X"`, or a data frame), by position otherwise. Cells of a batch, or of another category, that
     the model has not seen are taken as of none, with a warning: nothing is known of how they are shifted, so their
     features are left as they are.
 
     Raises
     ------
     ValueError
-        Gene names repeat, fewer than half of the model's genes are there, or the values are of another kind.
+        Gene names repeat, fewer than half of the model's genes are there, a column of a representation is missing, or the
+        values are of another kind.
     """
     check_anndata(adata)
     keys = [key for _, key in covariate_keys(batch_key, categorical_covariate_keys)]
     if use_rep is not None:
-        raw = read_representation(adata, use_rep)
+        raw = _in_columns(read_representation(adata, use_rep), columns, use_rep)
         if raw.values.shape[1] != n_features:
             msg = f"use_rep={use_rep!r} has {raw.values.shape[1]} columns; the model was trained on {n_features}."
             raise ValueError(msg)
@@ -64,6 +67,20 @@ def align(
         raise ValueError(msg)
     raw = without_empty_cells(_ordered(raw, var_names), drop_empty=False)
     return _with_covariates(raw, adata, keys, categories)
+
+
+def _in_columns(raw: Raw, columns: list[str], use_rep: str) -> Raw:
+    """The columns of a representation in the model's order, where both have names."""
+    if not columns or not raw.columns or columns == raw.columns:
+        return raw
+    where = pd.Index(raw.columns).get_indexer(columns)
+    if (where < 0).any():
+        msg = (
+            f"use_rep={use_rep!r} lacks {int((where < 0).sum())} of the {len(columns)} columns that the model was trained "
+            f"on: {listing(np.asarray(columns)[where < 0])}. Nothing can stand in for them; make them as in training."
+        )
+        raise ValueError(msg)
+    return replace(raw, values=np.ascontiguousarray(raw.values[:, where]), columns=list(columns))
 
 
 def _ordered(raw: Raw, var_names: list[str]) -> Raw:
@@ -96,7 +113,7 @@ def _ordered(raw: Raw, var_names: list[str]) -> Raw:
 def _with_covariates(raw: Raw, adata: AnnData, keys: list[str], categories: list[list[str]]) -> Raw:
     if not keys:
         return raw
-    codes = np.full((len(raw.obs_names), len(keys)), -1)
+    codes = np.full((len(raw), len(keys)), -1)
     for n, (key, known) in enumerate(zip(keys, categories, strict=True)):
         found = _names(adata.obs[key]) if key in adata.obs else pd.Series("no such column", adata.obs_names)
         codes[:, n] = pd.Index(known).get_indexer(found)

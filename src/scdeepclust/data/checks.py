@@ -27,6 +27,14 @@ def need_key(argument: str, key: str, there: Any, where: str, *, also: Sequence[
         raise KeyError(msg)
 
 
+def one_of(name: str, value: Any, options: Iterable) -> None:
+    """Refuse what is none of some options."""
+    options = list(options)
+    if not any(value is option or (isinstance(value, str) and value == option) for option in options):
+        msg = f"{name}={value!r} must be one of {', '.join(map(repr, options))}."
+        raise ValueError(msg)
+
+
 def whole_number(name: str, value: Any, least: int = 1) -> int:
     """An integer, given as one or as a float without a fraction."""
     number = not isinstance(value, bool | str) and np.isscalar(value) and value == value and abs(value) < np.inf  # noqa: PLR0124

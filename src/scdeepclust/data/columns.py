@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from .read import Raw
+    from .raw import Raw
 
 
 def covariate_keys(batch_key: str | None, categorical_covariate_keys: Sequence[str] | None) -> list[tuple[str, str]]:

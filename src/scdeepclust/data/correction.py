@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+from ..resizable import Resizable
 
 MOST_CELLS = 20_000  # a random sample of more: shifts are means
 N_ROUNDS, N_PASSES, N_BLOCKS = 10, 3, 20
@@ -15,7 +17,7 @@ DIVERSITY = 2.0  # power of the batches' imbalance by which a group repels the b
 RIDGE = 1.0  # cells of an unshifted batch that every group is given
 
 
-class Correction(nn.Module):
+class Correction(Resizable):
     """Shifts of categories (batches, donors) within groups of similar cells, as buffers.
 
     Korsunsky et al., Nature Methods 2019, doi 10.1038/s41592-019-0619-0: soft groups of cells by direction, in which
@@ -70,12 +72,6 @@ class Correction(nn.Module):
         for centres, shifts in zip(self.centres, self.shifts, strict=True):
             shifted = _round(x, shifted, categories, centres, shifts)
         return shifted
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
-        for name in self._buffers:
-            if f"{prefix}{name}" in state_dict:
-                self._buffers[name] = torch.empty_like(state_dict[f"{prefix}{name}"])
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _round(x: Tensor, shifted: Tensor, categories: Tensor, centres: Tensor, shifts: Tensor) -> Tensor:

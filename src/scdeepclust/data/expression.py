@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+ALL = slice(None)
+
 
 def need_genes(argument: str, genes: Sequence[str], names: pd.Index) -> None:
     """Refuse genes that do not exist or are there more than once."""
@@ -53,13 +55,18 @@ def columns(adata: AnnData, genes: Sequence[str], layer: str | None, argument: s
     return np.asarray(found.toarray() if sparse.issparse(found) else found, dtype=float)
 
 
-def log_normalised(adata: AnnData, genes: Sequence[str], layer: str | None, argument: str) -> tuple[np.ndarray, str]:
-    """Values of genes, cells x genes, counts as the logarithm of one plus those of a cell of median depth; and their name."""
+def log_normalised(
+    adata: AnnData, genes: Sequence[str], layer: str | None, argument: str, *, cells: np.ndarray | slice = ALL
+) -> tuple[np.ndarray, str]:
+    """Values of genes, cells x genes, counts as the logarithm of one plus those of a cell of median depth; and their name.
+
+    Those of `cells` are needed, so they have to be finite.
+    """
     everything, values = matrix(adata, layer, argument), columns(adata, genes, layer, argument)
     name = "X" if layer is None else layer
-    check_finite(values, name)
+    check_finite(values[cells], name)
     if not looks_like_counts(everything):
         return values, name
-    depth = np.asarray(everything.sum(axis=1), dtype=float).ravel()
+    depth = np.asarray(everything.sum(axis=1, dtype=np.float64)).ravel()
     per_cell = np.median(depth[depth > 0]) if depth.any() else 1.0
     return np.log1p(values / np.maximum(depth, 1)[:, None] * per_cell), "log-normalised counts"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from .read import Raw
+    from .raw import Raw
 
 N_TOP_GENES = 2000  # of scanpy's and scvi-tools' tutorials; between 500 and 4,000 genes results hardly differ
 

@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import views
+from ..resizable import Resizable
 from .cells import CHUNK, Cells, Rows, one_hot
-from .checks import whole_number
+from .checks import one_of, whole_number
 from .correction import Correction
 
 if TYPE_CHECKING:
     from ..losses.representation.reconstruction import Counts
-    from .read import Raw
+    from .raw import Raw
 
 TRANSFORMS = ("sqrt", "log1p", "log1p_counts")
 CLIP = 10.0  # standard deviations above a gene's mean; higher values of rare genes would rule a squared error
 
 
-class Inputs(nn.Module):
+class Inputs(Resizable):
     """The transformation from stored values to features, as buffers, so that it is saved with the network.
 
     Counts are divided by the cell's size factor (total over median total of the cells fitted), transformed and, if
@@ -54,9 +55,7 @@ class Inputs(nn.Module):
 
     def __init__(self, kind: str, transform: str, gene_scaling: float, n_pcs: int | None) -> None:
         super().__init__()
-        if transform not in TRANSFORMS:
-            msg = f"transform={transform!r} must be one of {', '.join(map(repr, TRANSFORMS))}."
-            raise ValueError(msg)
+        one_of("transform", transform, TRANSFORMS)
         if not 0 <= gene_scaling <= 1:
             msg = f"gene_scaling={gene_scaling!r} must be from 0 to 1."
             raise ValueError(msg)
@@ -263,12 +262,6 @@ class Inputs(nn.Module):
         """Log of each gene's mean count at size factor one, where a count decoder starts."""
         mean = np.asarray(raw.values.sum(0), dtype=np.float64).ravel() / self.size(raw).sum(dtype=np.float64)
         return torch.from_numpy(np.log(np.maximum(mean, 1e-6)).astype(np.float32))
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
-        for name in self._buffers:
-            if f"{prefix}{name}" in state_dict:
-                self._buffers[name] = torch.empty_like(state_dict[f"{prefix}{name}"])
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _categories(raw: Raw) -> Tensor:

@@ -9,6 +9,8 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
 
@@ -30,6 +32,8 @@ class Raw:
         Codes of each cell's categories, cells x covariates; -1 for a category that has no code.
     categories
         Names of the categories of each covariate; batches are the first.
+    columns
+        Names of the columns of a representation, where they have names.
     labels
         Codes of each cell's known label, -1 for cells without; only where a method asks for labels.
     kept
@@ -49,7 +53,12 @@ class Raw:
     n_genes: int = 0
     covariates: np.ndarray | None = None
     categories: list[list[str]] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
     labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """Number of cells."""
+        return len(self.obs_names)
 
     def genes(self, keep: np.ndarray) -> Raw:
         """The same cells with some of the genes."""
@@ -61,7 +70,9 @@ class Raw:
         return replace(self, values=self.values.copy())
 
     def cells(self, keep: np.ndarray) -> Raw:
-        """Some of the cells."""
+        """Some of the cells, named by a mask or by ascending positions."""
+        if len(np.flatnonzero(keep) if keep.dtype == bool else keep) == len(self):
+            return self
         return replace(
             self,
             values=self.values[keep],
@@ -73,10 +84,19 @@ class Raw:
         )
 
 
+def spread(values: np.ndarray, where: np.ndarray | Sequence[int], n_obs: int, *, missing: float = np.nan) -> np.ndarray:
+    """Values of some cells (cells, or cells x columns) at their places among all, and what the others have instead."""
+    found = np.full((n_obs, *np.shape(values)[1:]), missing, dtype=np.asarray(values).dtype)
+    found[where] = values
+    return found
+
+
 def as_csr(values: Any) -> sparse.csr_array:
     """Float32 CSR with sorted indices and no stored zeros; the caller's arrays are never written to."""
     given = values
-    values = sparse.csr_array(values if sparse.issparse(values) else np.atleast_2d(np.asarray(values)))
+    values = sparse.csr_array(
+        values if sparse.issparse(values) else np.atleast_2d(np.asarray(values, dtype=np.float32))
+    )
     values = values.astype(np.float32, copy=False)
     if not values.has_canonical_format or (values.nnz and not values.data.all()):
         values = values.copy() if sparse.issparse(given) else values

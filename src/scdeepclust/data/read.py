@@ -85,10 +85,11 @@ def read_representation(adata: AnnData, use_rep: str) -> Raw:
         if adata.X is None:
             msg = "use_rep='X', but adata.X is None; name a key of adata.obsm."
             raise ValueError(msg)
-        values = adata.X
+        values, columns = adata.X, adata.var_names
     else:
         need_key("use_rep", use_rep, adata.obsm, "adata.obsm", also=["X"])
         values = adata.obsm[use_rep]
+        columns = values.columns if isinstance(values, pd.DataFrame) else pd.Index([])
     name = f"use_rep={use_rep!r}"
     check_in_memory(adata, values, name)
     if isinstance(values, pd.DataFrame):
@@ -106,7 +107,8 @@ def read_representation(adata: AnnData, use_rep: str) -> Raw:
         msg = f"{name} holds values that are not numbers ({error}); leave those columns out."
         raise ValueError(msg) from error
     check_finite(values, name)
-    return Raw(values, "rep", adata.obs_names, [], np.arange(adata.n_obs))
+    names = [str(column) for column in columns] if columns.is_unique else []
+    return Raw(values, "rep", adata.obs_names, [], np.arange(adata.n_obs), columns=names)
 
 
 def read_genes(

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clusters": ["ClusterSums", "average_within", "cluster_sums", "wak"],
-        "graph": ["EXACT_BELOW", "average", "average_over", "connectivities", "into_scanpy", "neighbors"],
+        "graph": ["EXACT_UP_TO", "average", "average_over", "connectivities", "into_scanpy", "neighbors"],
         "kernel": [
             "SCALE",
             "WEIGHTS",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numba as nb
 import numpy as np
 
+from ..kernels import compiled
 
-@nb.njit(parallel=True, cache=True, error_model="numpy", nogil=True)
+
+@partial(compiled, parallel=True, error_model="numpy")
 def sweep(rows, neighbors, weights, s_data, s_indices, s_indptr, t_data, t_indices, t_indptr, n_genes):
     """Squared error of the weighted mean of the first 1, 2, ... neighbours against a target, summed over genes.
 

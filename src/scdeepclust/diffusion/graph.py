@@ -11,7 +11,7 @@ from scipy import sparse
 if TYPE_CHECKING:
     from anndata import AnnData
 
-EXACT_BELOW = 20_000  # cells; above, an approximate search with recall of 0.99 is several times faster
+EXACT_UP_TO = 20_000  # cells; above, an approximate search with recall of 0.99 is several times faster
 
 CHUNK = 4096  # cells whose neighbours' features are held at once
 
@@ -30,7 +30,7 @@ def neighbors(
     rows
         Cells whose neighbours are wanted; None for all. Of some of the cells the search is always exact.
     random_state
-        Seed of the approximate search, which serves from 20,000 cells on.
+        Seed of the approximate search, which serves more than 20,000 cells.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def neighbors(
     """
     x = np.ascontiguousarray(x, dtype=np.float32)
     k = min(n_neighbors, len(x) - 1) + 1
-    if rows is not None or len(x) < EXACT_BELOW:
+    if rows is not None or len(x) <= EXACT_UP_TO:
         from sklearn.neighbors import NearestNeighbors
 
         found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x)
@@ -56,7 +56,7 @@ def neighbors(
 def into_scanpy(
     adata: AnnData, n_neighbors: int, *, use_rep: str, random_state: int, key_added: str | None = None
 ) -> None:
-    """Scanpy's neighbours and connectivities, by an exact search of fewer than 20,000 cells.
+    """Scanpy's neighbours and connectivities, by an exact search of up to 20,000 cells.
 
     So many cells need no approximation, and scanpy's default search fails on some releases.
 
@@ -73,7 +73,7 @@ def into_scanpy(
     from scipy.sparse import SparseEfficiencyWarning
 
     k = min(n_neighbors, adata.n_obs - 1)
-    exact = "sklearn" if adata.n_obs < EXACT_BELOW else None
+    exact = "sklearn" if adata.n_obs <= EXACT_UP_TO else None
     with warnings.catch_warnings():
         # Of cells that are equal, scanpy changes the sparsity of the graph.
         warnings.simplefilter("ignore", SparseEfficiencyWarning)

@@ -27,13 +27,15 @@ def affinities(distances: np.ndarray, weights: Weights) -> np.ndarray:
     Parameters
     ----------
     distances
-        Cells x neighbours, nearest first.
+        Cells x neighbours, nearest first; infinite where there is none.
     weights
         Which of the three.
     """
     if weights == "uniform":
         return np.ones(distances.shape, dtype=np.float32)
-    unit = distances[:, :SCALE].mean(1, keepdims=True)
+    near = distances[:, :SCALE]
+    there = np.isfinite(near)
+    unit = np.where(there, near, 0).sum(1, keepdims=True) / np.maximum(there.sum(1, keepdims=True), 1)
     scaled = distances / np.where(unit > 0, unit, 1)
     return np.exp(-scaled if weights == "distance" else -(scaled**2) / 2).astype(np.float32)
 

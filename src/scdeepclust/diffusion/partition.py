@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .graph import EXACT_BELOW, average, connectivities
+from .graph import EXACT_UP_TO, average, connectivities
 
 MOST_TURNS, ENOUGH = 50, 1e-4  # of partitions that take turns, until a turn gains less than this share
 
@@ -51,13 +51,13 @@ def centers(
     -------
     Mean embedding of each cluster, clusters x latent.
     """
-    if len(z) > EXACT_BELOW:
-        some = np.random.default_rng(random_state).choice(len(z), EXACT_BELOW - 1, replace=False)
+    if len(z) > EXACT_UP_TO:
+        some = np.random.default_rng(random_state).choice(len(z), EXACT_UP_TO, replace=False)
         z, smooth = z[some], None if smooth is None else smooth[some]
     from sklearn.cluster import KMeans
 
     if smooth is None:
-        smooth = average(z, n_neighbors=n_neighbors, n_steps=n_diffusion)
+        smooth = average(z, n_neighbors=n_neighbors, n_steps=n_diffusion, random_state=random_state)
     return means(z, KMeans(n_clusters, n_init=n_init, random_state=random_state).fit_predict(smooth))
 
 

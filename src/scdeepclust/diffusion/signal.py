@@ -175,7 +175,8 @@ def knee(n_clusters: np.ndarray, loss: np.ndarray) -> int:
 def poisson_gain(counts: sparse.csr_array, labels: np.ndarray) -> np.ndarray:
     """Log-likelihood of each cell's counts by the rates of the others in its cluster, over that by the rates of all.
 
-    Rates are shares of the counts of the genes given, and so times the cell's own depth: depth alone predicts nothing.
+    Rates are shares of the counts of the genes given, and so times the cell's own depth: depth alone predicts nothing. No
+    cell counts for more than one of median depth, lest a single very deep one decide.
 
     Parameters
     ----------
@@ -184,6 +185,10 @@ def poisson_gain(counts: sparse.csr_array, labels: np.ndarray) -> np.ndarray:
     labels
         Cluster of each cell, from 0.
     """
+    depth = counts.sum(1)
+    share = np.minimum(np.median(depth) / np.maximum(depth, 1), 1).astype(np.float32)
+    values = counts.data * np.repeat(share, np.diff(counts.indptr))
+    counts = counts.__class__((values, counts.indices, counts.indptr), shape=counts.shape)
     member = np.zeros((labels.max() + 1, len(labels)), dtype=np.float32)
     member[labels, np.arange(len(labels))] = 1
     found = np.asarray((counts.T @ member.T).T, dtype=np.float64)

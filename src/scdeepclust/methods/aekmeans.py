@@ -29,5 +29,5 @@ class AEKMeans(AutoencoderMethod):
         """Pretrain, then place centres."""
         return [
             self.pretrain(net, cells),
-            Phase("cluster", epochs=0, loss=lambda _: {}, start=lambda: self.start_centroids(net, cells, seed)),
+            Phase("cluster", start=lambda: self.start_centroids(net, cells, seed)),
         ]

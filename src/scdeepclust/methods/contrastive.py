@@ -63,6 +63,12 @@ class Contrastive(ContrastMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.cluster_weight and self.finds_number:
+            msg = (
+                f"cluster_weight={self.cluster_weight} contrasts clusters while training, but their number is found afterwards, "
+                f"by {self.finds_number}; leave cluster_weight out, or take a `cluster` that is told the number."
+            )
+            raise ValueError(msg)
         n = len(self.cluster_prior or ())
         if self.cluster_prior is not None and n != self.n_clusters:
             msg = f"cluster_prior has {n} sizes, n_clusters={self.n_clusters}; give as many as clusters."

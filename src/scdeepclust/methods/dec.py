@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt
 
-from .. import losses
+from .. import losses, networks
 from ..schedule import Phase
 from .autoencoder import AutoencoderMethod
 
@@ -64,7 +64,7 @@ class DEC(AutoencoderMethod):
     def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
         """An autoencoder with cluster centres and the target that they are trained towards."""
         net = super().network(inputs, n_genes=n_genes, n_categories=n_categories)
-        net.target = losses.SharpenedTarget(
+        net.target = networks.SharpenedTarget(
             net.encoder,
             net.centroids,
             alpha=self.alpha,
@@ -100,7 +100,7 @@ class DEC(AutoencoderMethod):
         lost = losses.collapsed(net.centroids.weight, sizes)
         if lost.any() and int(net.target.n_revivals) < MAX_REVIVALS:
             net.target.n_revivals += 1
-            net.centroids.weight[lost] = losses.farthest(
+            net.centroids.weight[lost] = networks.farthest(
                 net.encoder, net.centroids.weight[~lost], int(lost.sum()), cells.chunks()
             )
             msg = (

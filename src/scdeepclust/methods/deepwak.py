@@ -281,8 +281,7 @@ class DeePWAK(FeatureMethod):
         whole = self.n_clusters is None  # then the first process has chosen clusters among its own cells
         x = (cells.target if cells.target is not None else networks.embed(net, cells))[seen]
         smooth = (x if whole else gathered(x)).cpu().numpy()
-        partition = _partition(cells, seen)
-        labels = from_rank_zero(lambda: self.starts(smooth, partition, seed))
+        labels = from_rank_zero(lambda: self.starts(smooth, _partition(cells, seen), seed))
         for b, block in enumerate(net.blocks):
             for a, head in enumerate(block):
                 z = _over(cells, lambda batch, b=b, head=head: head.autoencoder.encode(net.read(batch.x, b)), seen)
@@ -300,8 +299,8 @@ class DeePWAK(FeatureMethod):
     def starts(self, smooth: np.ndarray, partition: np.ndarray | None, seed: int) -> list[np.ndarray]:
         """Labels for each head to start from: partitions whose means add up to the cells."""
         few = np.arange(len(smooth))
-        if len(smooth) >= diffusion.EXACT_BELOW:  # starts matter more than cells
-            few = np.random.default_rng(seed).choice(few, diffusion.EXACT_BELOW - 1, replace=False)
+        if len(smooth) > diffusion.EXACT_UP_TO:  # starts matter more than cells
+            few = np.random.default_rng(seed).choice(few, diffusion.EXACT_UP_TO, replace=False)
         labels = diffusion.additive(
             smooth[few],
             min(self.n_clusters, len(few)) if self.n_clusters is not None else int(partition.max()) + 1,
@@ -349,7 +348,7 @@ class DeePWAK(FeatureMethod):
 
     def remove_surplus(self, net: nn.Module, cells: Cells, seen: Tensor, held_out: Tensor | None) -> None:
         """Remove clusters, each time the one missed least, as long as the loss stays within a standard error of the first."""
-        loss = self.errors(net, cells, held_out)[:, 0]
+        loss = self.errors(net, cells, held_out, by_heads=True)[:, 0]
         most = float(loss.mean() + loss.std() / len(loss) ** 0.5)
         for b, block in enumerate(net.blocks):
             for head in block:
@@ -364,7 +363,7 @@ class DeePWAK(FeatureMethod):
         """Held-out loss where a head lacks a cluster."""
         kept = {name: value.clone() for name, value in head.state_dict().items()}
         head.keep(_all_but(k, head.n_clusters()))
-        found = float(self.errors(net, cells, held_out)[:, 0].mean())
+        found = float(self.errors(net, cells, held_out, by_heads=True)[:, 0].mean())
         head.load_state_dict(kept)
         return found
 
@@ -388,8 +387,11 @@ class DeePWAK(FeatureMethod):
         net.consensus.partitioner.load_state_dict(from_rank_zero(started))
         self.sum_up(net, cells, seen)
 
-    def errors(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> Tensor:
-        """Held-out loss of the prediction for each cell held out, and that of no prediction: cells x 2."""
+    def errors(self, net: nn.Module, cells: Cells, held_out: Tensor | None, *, by_heads: bool = False) -> Tensor:
+        """Held-out loss of the prediction for each cell held out, and that of no prediction: cells x 2.
+
+        Before a consensus of them has been learned, heads predict `by_heads` alone.
+        """
         import torch
 
         from ..distributed import gathered
@@ -399,7 +401,10 @@ class DeePWAK(FeatureMethod):
             of_batch = []
             for again in range(N_SPLITS):
                 halves = self.halves(net, cells, batch, again)
-                prediction = net.predict(net.encode(halves.seen), batch.covariates)
+                if by_heads:
+                    prediction = net.together(net.embeddings(halves.seen), batch.covariates)
+                else:
+                    prediction = net.predict(net.encode(halves.seen), batch.covariates)
                 of_batch.append(torch.stack([halves.error(prediction), halves.error(torch.zeros_like(prediction))], 1))
             found.append(torch.stack(of_batch).mean(0))
         return gathered(torch.cat(found))

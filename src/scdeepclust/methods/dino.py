@@ -44,6 +44,11 @@ class DINO(ViewMethod):
     cluster
         `"prototypes"` joins prototypes by Ward's rule in the embedding until `n_clusters` are left; others as elsewhere
         (`"kmeans"`, `"gmm"`, `"leiden"`, `"agglomerative"`, `"kmedoids"`, `"hdbscan"`).
+    views
+        What makes a view of a cell, one after the other: `"thin"` (of counts: a part of the molecules, at a common depth),
+        `"mask"` (of genes: some are hidden), `"noise"` (Gaussian), `"neighbors"` (the second of the teacher's is of a mutual
+        nearest neighbour) and `"mixup"` (each is moved towards such a neighbour). None takes thinning and masking of
+        counts, masking of log-normalised values, noise and neighbours of a representation.
     mask_rate
         Share of genes that the teacher's views hide.
     local_mask_rate
@@ -59,7 +64,6 @@ class DINO(ViewMethod):
     """
 
     cluster: Literal["prototypes", "kmeans", "gmm", "leiden", "agglomerative", "kmedoids", "hdbscan"] = "prototypes"
-    views: tuple[Literal["thin", "mask", "noise", "neighbors", "mixup"], ...] | None = None
     projection: tuple[Annotated[int, Ge(1)], ...] = (64, 32)
     local_mask_rate: Annotated[float, Gt(0), Lt(1)] = 0.7
     n_local: Annotated[int, Ge(0)] = 2

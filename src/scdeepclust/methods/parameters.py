@@ -74,7 +74,7 @@ def _problem(value: Any, hint: Any) -> str:  # noqa: PLR0911 one return for each
         kind = get_args(hint)[0]
         if isinstance(value, tuple | list):
             return next((f"a sequence, each {p}" for v in value if (p := _problem(v, kind))), "")
-        return "a sequence of numbers"
+        return f"a sequence, each {_problem(object(), kind)}"
     if hint is type(None):
         return "" if value is None else "None"
     if isinstance(value, bool) != (hint is bool):

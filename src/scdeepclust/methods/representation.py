@@ -68,7 +68,7 @@ class ClusteredMethod(Method, abstract=True):
 
     def find_clusters(self, net: nn.Module, cells: Cells, seed: int) -> Phase:
         """The phase, without training, that finds clusters in the embedding."""
-        return Phase("cluster", epochs=0, loss=lambda _: {}, start=lambda: self._find(net, cells, seed))
+        return Phase("cluster", start=lambda: self._find(net, cells, seed))
 
     def clusters(self, net: nn.Module, cells: Cells, seed: int, kind: str) -> tuple[clustering.Found, np.ndarray]:
         """What an algorithm finds among all embedded cells, the same in every process, and these cells."""

@@ -96,9 +96,7 @@ class SCVI(ClusteredMethod):
 
     def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
         """Let scvi-tools train, then find clusters."""
-        train = Phase(
-            "train", epochs=0, loss=lambda _: {}, run=lambda progress: self.train(net, cells, seed, progress=progress)
-        )
+        train = Phase("train", run=lambda progress: self.train(net, cells, seed, progress=progress))
         return (
             [train, self.find_clusters(net, cells, seed)]
             if self.max_epochs != 0
@@ -207,15 +205,12 @@ def _quiet(output: TextIO) -> Iterator[None]:
 @contextmanager
 def _seeded(seed: int, cells: Cells) -> Iterator[None]:
     """Global generators that start from `seed` and are given back as they were."""
-    import torch
+    from ..seeding import forked, reseed
 
     state = np.random.get_state()  # noqa: NPY002 scvi-tools draws from the global state
-    with torch.random.fork_rng(devices=[cells.device] if cells.device.type == "cuda" else []):
+    with forked(cells.device):
         np.random.seed(seed % 2**32)  # noqa: NPY002
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed devices that are not ours
-        if cells.device.type == "cuda":
-            with torch.cuda.device(cells.device):
-                torch.cuda.manual_seed(seed)
+        reseed(seed, cells.device)
         try:
             yield
         finally:

@@ -41,6 +41,10 @@ class Triplet(ContrastMethod):
         neighbour for cells without label). Two views are made of the cell and its positive, as `views` says.
     labels_key
         Column of `obs` with labels for `positives="labels"`; some may be missing. Nothing else ever reads labels.
+    views
+        What makes the two views, one after the other: `"thin"` (of counts: two disjoint parts of the molecules, at a common
+        depth), `"mask"` (of genes: some are hidden), `"noise"` (Gaussian) and `"mixup"` (each is moved towards a
+        neighbour). None takes thinning of counts, masking of log-normalised values, noise of a representation.
     margin
         In squared distances of unit vectors, which are at most 4. At the paper's 0.2, chosen for labels, most negatives of
         a cell in the middle of a type are of that type, and types are spread out until k-means cuts them.

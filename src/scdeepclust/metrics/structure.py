@@ -163,7 +163,7 @@ def effective_rank(x: ArrayLike) -> float:
     >>> round(effective_rank([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]]), 6)
     2.0
     """
-    x = check_space(x, len(x) if hasattr(x, "__len__") else 0)
+    x = check_space(x, x.shape[0] if getattr(x, "shape", ()) else len(x) if hasattr(x, "__len__") else 0)
     x = np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=np.float64)
     variance = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2
     if variance.sum() <= 1e-24 * max(1.0, float((x**2).sum())):

@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "masked": ["MaskedAutoencoder"],
         "mixture": ["Mixture"],
         "projector": ["ClusterHead", "Projector", "Prototypes", "SelfDistilled"],
+        "target": ["SharpenedTarget", "farthest"],
         "variational": ["VariationalAutoencoder"],
     },
 )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..diffusion import ClusterSums, average_within, cluster_sums
+from ..resizable import Resizable
 from .autoencoder import Autoencoder, Residual
 from .centroids import Centroids
 
@@ -66,7 +67,7 @@ class Partitioner(nn.Module):
         return (-squared / 2).log_softmax(1)
 
 
-class ClusterMeans(nn.Module):
+class ClusterMeans(Resizable):
     """What is averaged within clusters: a minibatch and those before it while training, all training cells afterwards.
 
     Parameters
@@ -97,13 +98,6 @@ class ClusterMeans(nn.Module):
             sums = sums.plus(kept, KEPT)
         self.set(sums)
         return average_within(c, z, sums)
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
-        for name, buffer in self._buffers.items():
-            stored = state_dict.get(f"{prefix}{name}")
-            if stored is not None and stored.shape != buffer.shape:
-                self._buffers[name] = torch.empty_like(stored, device=buffer.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class Part(NamedTuple):

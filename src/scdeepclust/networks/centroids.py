@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..resizable import Resizable
 
-class Centroids(nn.Module):
+
+class Centroids(Resizable):
     """A trainable ``n_clusters`` x ``n_latent`` matrix that takes the size of whatever is set or loaded.
 
     Parameters
@@ -25,9 +27,3 @@ class Centroids(nn.Module):
 
     def __len__(self) -> int:
         return len(self.weight)
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
-        stored = state_dict.get(f"{prefix}weight")
-        if stored is not None and stored.shape != self.weight.shape:
-            self.weight.data = torch.empty_like(stored, device=self.weight.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from ..resizable import Resizable
 
 ROWS = 512  # cells compared with all clusters, or all reference cells, at once
 N_VOTES = 15
@@ -12,7 +14,7 @@ MOST_REFERENCES = 20_000
 SAME = 1e-2  # of the typical distance to a neighbour: what is nearer is the reference cell itself
 
 
-class Head(nn.Module):
+class Head(Resizable):
     """Memberships of embedded cells, by the rule of the algorithm that found the clusters.
 
     Centres and Gaussian components give posterior probabilities. Where the algorithm has no rule for new cells (Leiden,
@@ -91,10 +93,3 @@ class Head(nn.Module):
         weight[:, 0] += torch.where(near[:, 0] <= SAME * self.radius, weight.sum(1), 0)
         votes = z.new_zeros(len(z), int(self.labels.max()) + 1).scatter_add_(1, self.labels[which], weight)
         return (votes / votes.sum(1, keepdim=True) + 1e-6).log().log_softmax(1)
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
-        for name, buffer in self._buffers.items():
-            stored = state_dict.get(f"{prefix}{name}")
-            if stored is not None and stored.shape != buffer.shape:
-                self._buffers[name] = torch.empty_like(stored, device=buffer.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..resizable import Resizable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 LOWEST, HIGHEST = -6.0, 4.0  # log variances of components: none shrinks to a point or swallows the others
 
 
-class Mixture(nn.Module):
+class Mixture(Resizable):
     """Weights, means and diagonal variances of Gaussian components, trainable, of the size of what is set or loaded.
 
     Parameters
@@ -58,10 +60,3 @@ class Mixture(nn.Module):
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.logits, self.means, self.log_variances))
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
-        for name, parameter in self._parameters.items():
-            stored = state_dict.get(f"{prefix}{name}")
-            if stored is not None and stored.shape != parameter.shape:
-                parameter.data = torch.empty_like(stored, device=parameter.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)

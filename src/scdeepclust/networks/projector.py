@@ -64,12 +64,6 @@ class ClusterHead(Centroids):
         super().__init__(n_latent)
         self.register_buffer("prior", torch.zeros(0))
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
-        stored = state_dict.get(f"{prefix}prior")
-        if stored is not None:
-            self.prior = torch.empty_like(stored, device=self.prior.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
 
 class Prototypes(nn.Module):
     """Cosine of projected cells with directions that stand for states.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.checks import whole_number
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -67,6 +69,7 @@ def wrapped(
     ValueError
         As many axes as panels are needed, and there are not.
     """
+    n_columns = whole_number("n_columns", n_columns)
     if axes is not None:
         return panels(names, axes)[0]
     n_columns = min(n_columns, len(names))

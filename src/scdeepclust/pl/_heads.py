@@ -70,9 +70,11 @@ def heads(
     names = list(partitions)
     panels = [*(f"embedding of {n}" for n in names), "agreement", *(f"use of {n}" for n in names)]
     drawn = _figure.wrapped(panels, axes, len(names) + 1, (2.7, 2.5))
+    n_latent = adata.uns.get(key, {}).get("params", {}).get("n_latent", x.shape[1] // len(names))
+    parts = np.split(x, len(names), axis=1) if x.shape[1] == len(names) * n_latent else [x] * len(names)
     for a, name in enumerate(names):
         clusters = partitions[name]
-        _values(drawn[a], x if x.shape[1] % len(names) else np.split(x, len(names), axis=1)[a], clusters, name)
+        _values(drawn[a], parts[a], clusters, name)
         _use(drawn[len(names) + 1 + a], clusters)
     drawn[0].set_ylabel("cells, by cluster")
     drawn[len(names) + 1].set_ylabel("share of cells")

@@ -106,15 +106,16 @@ def trends(
 
     record = read_lineage(adata, key)
     genes = [genes] if isinstance(genes, str) else list(dict.fromkeys(genes))
-    _check(genes, bandwidth, n_points, n_columns)
+    _check(genes, bandwidth, n_points)
     need_genes("genes", genes, adata.var_names)
     names = _branches(adata, key, branches)
     clusters = clusters_of(adata, record)
     coloring = Coloring.of(adata, clusters.name, clusters=True)
-    values, unit = _values(adata, genes, layer)
     time = adata.obs[f"{key}_pseudotime"].to_numpy(dtype=float)
     cells = {name: adata.obsm[f"{key}_branches"][name].notna().to_numpy() & np.isfinite(time) for name in names}
-    spread = time[np.any([*cells.values()], axis=0)]
+    drawn_cells = np.any([*cells.values()], axis=0)
+    values, unit = _values(adata, genes, layer, drawn_cells)
+    spread = time[drawn_cells]
     grid = np.linspace(spread.min(), spread.max(), n_points)
     width = max(bandwidth * np.ptp(spread), 1e-9)
     curves = {name: smooth(time[here], values[here], grid, width) for name, here in cells.items()}
@@ -178,17 +179,16 @@ def _shared(
     return {name: (same[i].any(1), ~same[i, :, :i].any(1)) for i, name in enumerate(cells)}
 
 
-def _check(genes: Sequence[str], bandwidth: float, n_points: int, n_columns: int) -> None:
+def _check(genes: Sequence[str], bandwidth: float, n_points: int) -> None:
+    from ..data.checks import whole_number
+
     if not genes:
         msg = "genes is empty; name one or more."
         raise ValueError(msg)
     if not 0 < bandwidth <= 1:
         msg = f"bandwidth={bandwidth!r} must be a share of pseudotime: above 0, and at most 1."
         raise ValueError(msg)
-    for argument, value, least in (("n_points", n_points, 2), ("n_columns", n_columns, 1)):
-        if value != int(value) or value < least:
-            msg = f"{argument}={value!r} must be a whole number, {least} or more."
-            raise ValueError(msg)
+    whole_number("n_points", n_points, 2)
 
 
 def _branches(adata: AnnData, key: str, branches: str | Sequence[str] | None) -> list[str]:
@@ -205,11 +205,17 @@ def _branches(adata: AnnData, key: str, branches: str | Sequence[str] | None) ->
     return list(dict.fromkeys(map(str, names)))
 
 
-def _values(adata: AnnData, genes: Sequence[str], layer: str | None) -> tuple[np.ndarray, str]:
-    """Values of genes, cells x genes, and what they are."""
-    from ..data.expression import log_normalised
+def _values(adata: AnnData, genes: Sequence[str], layer: str | None, cells: np.ndarray) -> tuple[np.ndarray, str]:
+    """Values of genes, cells x genes, and what they are: denoised ones, where there are any of these genes and cells."""
+    from ..data.expression import columns, log_normalised
 
-    return log_normalised(adata, genes, "denoised" if layer is None and "denoised" in adata.layers else layer, "layer")
+    if (
+        layer is None
+        and "denoised" in adata.layers
+        and np.isfinite(columns(adata, genes, "denoised", "layer")[cells]).all()
+    ):
+        layer = "denoised"
+    return log_normalised(adata, genes, layer, "layer", cells=cells)
 
 
 def _curve(

@@ -85,6 +85,9 @@ def umap(
 
     check_anndata(adata)
     colors = [key] if color is None else [color] if isinstance(color, str) else list(color)
+    if not colors:
+        msg = "color is empty; name one or more columns of obs or genes, or leave it out."
+        raise ValueError(msg)
     if color is None:
         need_key("key", key, adata.obs, "adata.obs")
     colorings = [_coloring(adata, name) for name in colors]
@@ -135,6 +138,7 @@ def _coordinates(adata: AnnData, rep: str, *, made: bool, random_state: int | np
 
     from .. import diffusion
     from ..arguments import resolve_seed
+    from ..data.raw import spread
     from ..train import kept_threads
 
     seed, known = resolve_seed(random_state), np.isfinite(x).all(1)
@@ -145,6 +149,4 @@ def _coordinates(adata: AnnData, rep: str, *, made: bool, random_state: int | np
     with kept_threads():
         diffusion.into_scanpy(bare, N_NEIGHBORS, use_rep="rep", random_state=seed)
         sc.tl.umap(bare, random_state=seed)
-    xy = np.full((adata.n_obs, 2), np.nan)
-    xy[known] = bare.obsm["X_umap"]
-    return xy
+    return spread(bare.obsm["X_umap"], known, adata.n_obs)

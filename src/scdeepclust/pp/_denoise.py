@@ -102,7 +102,7 @@ def denoise(
 
     from .. import diffusion, results
     from ..arguments import resolve_seed
-    from ..data.checks import Offers, check_anndata
+    from ..data.checks import Offers, check_anndata, one_of
     from ..data.expression import need_genes
     from ..data.read import read_genes
     from ..selection.halves import log_normalised
@@ -111,16 +111,15 @@ def denoise(
 
     check_anndata(adata)
     results.check_key(key_added)
-    if genes is None and key_added == layer:
-        msg = f"key_added={key_added!r} would overwrite the layer that is read; give another name."
+    if key_added == neighbors_key or (genes is None and key_added == layer):
+        what = "record of the neighbours" if key_added == neighbors_key else "layer that is read"
+        msg = f"key_added={key_added!r} would overwrite the {what}; give another name."
         raise ValueError(msg)
     seed = resolve_seed(random_state)
-    genes = [genes] if isinstance(genes, str) else genes
+    genes = [genes] if isinstance(genes, str) else genes if genes is None else list(dict.fromkeys(genes))
     if genes is not None:
         need_genes("genes", genes, adata.var_names)
-    if average not in {"rates", "log"}:
-        msg = f"average={average!r} must be 'rates' or 'log'."
-        raise ValueError(msg)
+    one_of("average", average, ["rates", "log"])
     given = {"n_neighbors": n_neighbors, "n_steps": n_steps, "weights": weights, "self_loops": self_loops}
     _choice({}, given)
     raw = read_genes(adata, layer, None, counts=False, offers=Offers(use_rep=False, drop_empty=False))
@@ -133,10 +132,11 @@ def denoise(
     with kept_threads():
         ks = _local(adata, choice, neighbors_key, seed) if local else None
         matrix, n_steps = _kernel(adata, adata.uns[neighbors_key], choice, ks, seed)
-        values, depth = log_normalised(raw)[:, columns], None
         if average == "rates" and raw.kind == "counts":
             values = raw.values[:, columns]
             depth = diffusion.diffuse(matrix, raw.totals, n_steps) / np.median(raw.totals)
+        else:
+            values, depth = log_normalised(raw)[:, columns], None
         found = _averaged(matrix, values, n_steps, depth, dense=dense or genes is not None)
     if genes is None:
         adata.layers[key_added] = found
@@ -175,11 +175,9 @@ def _choice(graph: dict, given: dict) -> dict:
 
 def _check(choice: dict) -> None:
     from .. import diffusion
-    from ..data.checks import whole_number
+    from ..data.checks import one_of, whole_number
 
-    if choice["weights"] not in diffusion.WEIGHTS:
-        msg = f"weights={choice['weights']!r} must be one of {', '.join(map(repr, diffusion.WEIGHTS))}."
-        raise ValueError(msg)
+    one_of("weights", choice["weights"], diffusion.WEIGHTS)
     for name in ("n_neighbors", "n_steps"):
         if choice[name] is not None:
             choice[name] = whole_number(name, choice[name])
@@ -197,7 +195,7 @@ def _neighbors_of(adata: AnnData, graph: dict, k: int | None, seed: int) -> tupl
     stored = adata.obsp[graph["distances_key"]].tocsr()
     length = np.diff(stored.indptr)
     most = int(length.max())
-    indices, distances = np.full((adata.n_obs, most), -1), np.zeros((adata.n_obs, most), dtype=np.float32)
+    indices, distances = np.full((adata.n_obs, most), -1), np.full((adata.n_obs, most), np.inf, dtype=np.float32)
     for i, (start, end) in enumerate(zip(stored.indptr[:-1], stored.indptr[1:], strict=True)):
         near = start + np.argsort(stored.data[start:end], kind="stable")[:most]
         near = near[stored.indices[near] != i]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from .. import diffusion
-from ..data.checks import whole_number
+from ..data.checks import one_of, whole_number
 from .halves import SCHEMES, resolve_scheme
 
 if TYPE_CHECKING:
@@ -67,12 +67,8 @@ class Grid:
                 msg = f"{name} is empty; give what to try, or leave it out."
                 raise ValueError(msg)
         for w in self.weights:
-            if w not in diffusion.WEIGHTS:
-                msg = f"weights={w!r} must be among {', '.join(map(repr, diffusion.WEIGHTS))}."
-                raise ValueError(msg)
-        if self.rule not in {"one_se", "min"}:
-            msg = f"rule={self.rule!r} must be 'one_se' or 'min'."
-            raise ValueError(msg)
+            one_of("weights", w, diffusion.WEIGHTS)
+        one_of("rule", self.rule, ["one_se", "min"])
         numbers = {name: whole_number(name, getattr(self, name)) for name in ("n_steps", "n_splits")}
         numbers["n_neighbors"] = None if self.n_neighbors is None else whole_number("n_neighbors", self.n_neighbors)
         numbers["n_pcs"] = None if self.n_pcs is None else [whole_number("n_pcs", d) for d in self.n_pcs]

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from .. import diffusion
+from ..data.checks import one_of
 
 if TYPE_CHECKING:
     from ..data import Inputs, Raw
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SCHEMES = ("auto", "count_split", "gene_split")
 N_PCS = 20  # where a method reads genes, its choices are still made in principal components
 FEWEST_CELLS = 10
+FEWEST_COUNTS = 10  # both halves of such a cell are empty once in 500 splits
 
 
 def resolve_scheme(scheme: str, raw: Raw, allowed: tuple[str, ...] = SCHEMES) -> str:
@@ -27,9 +29,7 @@ def resolve_scheme(scheme: str, raw: Raw, allowed: tuple[str, ...] = SCHEMES) ->
     ValueError
         There is no such scheme, or the data hold no counts to split.
     """
-    if scheme not in allowed:
-        msg = f"scheme={scheme!r} must be one of {', '.join(map(repr, allowed))}."
-        raise ValueError(msg)
+    one_of("scheme", scheme, allowed)
     if scheme == "count_split" and raw.kind != "counts":
         what = "log-normalised values" if raw.kind == "lognorm" else "a representation"
         msg = (
@@ -131,10 +131,10 @@ def without_empty_halves(raw: Raw, scheme: str) -> np.ndarray:
         if raw.values.shape[1] < 2:
             msg = "A representation of one column cannot be split; give more columns."
             raise ValueError(msg)
-        return np.arange(len(raw.obs_names))
+        return np.arange(len(raw))
     n_genes = raw.values.shape[1]
-    if len(raw.obs_names) < FEWEST_CELLS:
-        msg = f"{len(raw.obs_names)} cells are too few to choose anything by; at least {FEWEST_CELLS} are needed."
+    if len(raw) < FEWEST_CELLS:
+        msg = f"{len(raw)} cells are too few to choose anything by; at least {FEWEST_CELLS} are needed."
         raise ValueError(msg)
     if n_genes < 4:
         msg = f"{n_genes} genes are too few to hold some of them out; at least 4 are needed."
@@ -164,6 +164,3 @@ def need_labelled(name: str, labels: np.ndarray, cells: np.ndarray) -> None:
             f"Partition {name!r} has labels for {n} of the cells that can be split; at least {FEWEST_CELLS} are needed."
         )
         raise ValueError(msg)
-
-
-FEWEST_COUNTS = 10  # both halves of such a cell are empty once in 500 splits

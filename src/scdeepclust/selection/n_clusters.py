@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .. import diffusion
+from ..data.raw import spread
 from ..diffusion import signal as signals
 from .halves import features, halve, need_labelled, resolve_scheme, without_empty_halves
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MOST_CELLS = 20_000  # a random sample of more: the number hardly depends on them
 GUARD_RESOLUTIONS = (0.25, 0.5, 1.0)
 MOST_CLUSTERS = 50
+LONGEST = 3.0  # typical lengths of a cell's features
 MIN_ERRORS = 3.0  # standard errors above zero that the gain over a single cluster must be
 
 
@@ -29,7 +31,8 @@ class Choice:
     Parameters
     ----------
     labels
-        Cluster of each cell from 0, the largest first; -1 for cells that had no say.
+        Cluster of each cell from 0, the largest first; -1 for cells that are too shallow to have a say. Where a sample
+        of the cells had the say, others are in the cluster whose mean is nearest.
     fine
         The partition from which clusters were joined.
     record
@@ -83,15 +86,16 @@ def choose_n_clusters(
     """
     scheme = resolve_scheme(scheme, raw)
     rng = np.random.default_rng(seed)
-    cells = without_empty_halves(raw, scheme)
+    everyone = cells = without_empty_halves(raw, scheme)
     if start is not None:
-        cells = np.intersect1d(cells, np.flatnonzero(start >= 0))
+        everyone = cells = np.intersect1d(cells, np.flatnonzero(start >= 0))
     if len(cells) > MOST_CELLS:
-        cells = np.sort(rng.choice(cells, MOST_CELLS - 1, replace=False))
-    few = raw if len(cells) == len(raw.obs_names) else raw.cells(np.isin(np.arange(len(raw.obs_names)), cells))
+        cells = np.sort(rng.choice(cells, MOST_CELLS, replace=False))
+    few = raw.cells(cells)
     splits = [halve(few, scheme, inputs, rng, seed=seed) for _ in range(n_splits)]
     if start is None:
-        fine = diffusion.communities(features(inputs, few, seed)[1], resolution=resolution, random_state=seed)
+        fitted, x = features(inputs, few, seed)
+        fine = diffusion.communities(x, resolution=resolution, random_state=seed)
     else:
         fine = np.unique(start[cells], return_inverse=True)[1]
     fine = signals.by_size(fine)
@@ -120,7 +124,15 @@ def choose_n_clusters(
     if curve:
         table = _curve(splits, seed)
         record |= {"curve": table, "knee": signals.knee(table["n_clusters"].to_numpy(), table["loss"].to_numpy())}
-    return Choice(_spread(labels, cells, raw), _spread(fine, cells, raw), record)
+    if len(cells) < len(everyone):
+        of_fine = labels[np.unique(fine, return_index=True)[1]]
+        if start is None:
+            fine = _nearest_known(fitted.project(raw.cells(everyone)).numpy(), np.isin(everyone, cells), fine)
+        else:
+            fine = _looked_up(start[cells], fine, start[everyone])
+        labels = np.where(fine >= 0, of_fine[fine], -1)
+        labels[labels >= 0] = signals.by_size(labels[labels >= 0])
+    return Choice(*(spread(some, everyone, len(raw), missing=-1) for some in (labels, fine)), record)
 
 
 def choose_partition(
@@ -161,10 +173,18 @@ def choose_partition(
     return Choice(choice.fine, choice.fine, {**record, "joins": record["joins"].assign(done=False)})
 
 
-def _spread(labels: np.ndarray, cells: np.ndarray, raw: Raw) -> np.ndarray:
-    found = np.full(len(raw.obs_names), -1)
-    found[cells] = labels
+def _nearest_known(z: np.ndarray, known: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Labels of cells that have one, and for the others that of the cluster whose mean is nearest."""
+    found = diffusion.nearest_to(z, diffusion.means(z[known], labels))
+    found[known] = labels
     return found
+
+
+def _looked_up(names: np.ndarray, numbers: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Numbers by name; -1 for a name that has none."""
+    table = np.full(max(names.max(), wanted.max()) + 1, -1)
+    table[names] = numbers
+    return table[wanted]
 
 
 def _alike_in_depth(halves: Halves, raw: Raw, labels: np.ndarray | None = None) -> Halves:
@@ -192,11 +212,17 @@ def _gain(splits: list[Halves], raw: Raw, seed: int) -> tuple[float, float]:
             if raw.kind == "counts":
                 gain = signals.poisson_gain(halves.b.values, labels)
             else:
-                one = np.zeros_like(labels)
-                gain = signals.held_out_loss(alike.y, one) - signals.held_out_loss(alike.y, labels)
+                y, one = _bounded(alike.y), np.zeros_like(labels)
+                gain = signals.held_out_loss(y, one) - signals.held_out_loss(y, labels)
             best[s] = gain if gain.mean() > best[s].mean() else best[s]
     gain = best.mean(0)
     return float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
+
+
+def _bounded(y: np.ndarray) -> np.ndarray:
+    """Features with those of outlying cells shortened, lest a single one decide."""
+    length = np.linalg.norm(y, axis=1, keepdims=True)
+    return y * np.minimum(LONGEST * np.median(length) / np.maximum(length, 1e-12), 1)
 
 
 def _without_depth(x: np.ndarray, depth: np.ndarray, labels: np.ndarray | None) -> np.ndarray:

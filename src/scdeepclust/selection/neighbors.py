@@ -80,7 +80,7 @@ def choose_neighbors(raw: Raw, inputs: Inputs, grid: Grid, *, seed: int = 0, pro
     grid = grid.checked(raw)
     rng = np.random.default_rng(seed)
     cells = without_empty_halves(raw, grid.scheme)
-    few = raw if len(cells) == len(raw.obs_names) else raw.cells(np.isin(np.arange(len(raw.obs_names)), cells))
+    few = raw.cells(cells)
     grid = grid.clipped(few)
     n_pcs, k = grid.n_pcs, grid.n_neighbors
     rows = np.arange(len(cells))
@@ -189,9 +189,9 @@ def local_neighbors(
     """
     rng = np.random.default_rng(seed)
     k, d = choice["n_neighbors"], choice["n_pcs"]
-    ks = np.array(sorted({max(1, k // 2), k, min(2 * k, len(raw.obs_names) - 2)}))
+    ks = np.array(sorted({max(1, k // 2), k, min(2 * k, len(raw) - 2)}))
     inputs = Inputs(**{**inputs.config, "n_pcs": d})
-    total = np.zeros((len(raw.obs_names), len(ks)))
+    total = np.zeros((len(raw), len(ks)))
     for _ in range(1 if scheme == "self" else n_splits):
         split = _split(raw, scheme, inputs, rng, seed)
         indices, distances = diffusion.neighbors(split.x[:, :d], max(int(ks.max()), diffusion.SCALE), random_state=seed)

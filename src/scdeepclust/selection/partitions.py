@@ -53,7 +53,7 @@ def partition_losses(
     scheme = resolve_scheme(scheme, raw)
     rng = np.random.default_rng(seed)
     cells = without_empty_halves(raw, scheme)
-    few = raw if len(cells) == len(raw.obs_names) else raw.cells(np.isin(np.arange(len(raw.obs_names)), cells))
+    few = raw.cells(cells)
     for name, labels in partitions.items():
         need_labelled(name, labels, cells)
     losses: dict[tuple[str, str], list[np.ndarray]] = {}

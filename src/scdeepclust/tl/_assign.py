@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import os
 
+    import torch
     from anndata import AnnData
 
     from ..model import Model
@@ -15,11 +16,13 @@ def assign(
     model: Model | str | os.PathLike,
     *,
     key_added: str = "deepclust",
+    device: str | torch.device = "auto",
     copy: bool = False,
 ) -> AnnData | None:
     """Label new cells with a trained model.
 
-    Genes are matched by name; missing ones are taken as zero, with a warning. Cells of a batch (or of another covariate's
+    Genes are matched by name; missing ones are taken as zero, with a warning. Columns of a representation are matched by
+    name where they have names (`use_rep="X"`, or a data frame), by position otherwise. Cells of a batch (or of another covariate's
     category) that the model has not seen are taken as they are, uncorrected, with a warning. Nothing is trained.
 
     Parameters
@@ -30,6 +33,8 @@ def assign(
         A trained :class:`scdeepclust.Model`, or the folder of a saved one.
     key_added
         Under which name results are stored.
+    device
+        Where a saved model is loaded to, as in :func:`scdeepclust.tl.deepclust`; one in memory stays where it is.
     copy
         Whether to return a changed copy instead of changing `adata`.
 
@@ -70,7 +75,7 @@ def assign(
     from ..model import Model
 
     results.check_key(key_added)
-    model = model if isinstance(model, Model) else Model.load(model)
+    model = model if isinstance(model, Model) else Model.load(model, device=device)
     found = results.of(model, adata)
     adata = adata.copy() if copy else adata
     results.write(adata, key_added, **found)

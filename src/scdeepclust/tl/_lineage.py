@@ -119,6 +119,7 @@ def lineage(
     from .. import results
     from ..arguments import resolve_seed
     from ..data.checks import check_anndata, need_key
+    from ..data.raw import spread
     from ..train import kept_threads
     from ._fates import find_fates
     from ._root import find_root
@@ -143,18 +144,18 @@ def lineage(
     names = {tip: tip.replace("/", "|") for tip in members}  # h5ad cannot store "/" in a name
     time = bare.obs["dpt_pseudotime"].to_numpy()
     segment = bare.obs["cluster"].astype(str).map(segments_of(tree, clusters)).to_numpy(dtype=object)
-    adata.obs[f"{key_added}_pseudotime"] = _spread(time, where, adata.n_obs)
+    adata.obs[f"{key_added}_pseudotime"] = spread(time, where, adata.n_obs)
     everywhere = np.full(adata.n_obs, None, dtype=object)
     everywhere[where] = segment
     adata.obs[f"{key_added}_segment"] = pd.Categorical(everywhere)
-    along = {names[tip]: _spread(_along(bare, path), where, adata.n_obs) for tip, path in members.items()}
+    along = {names[tip]: spread(_along(bare, path), where, adata.n_obs) for tip, path in members.items()}
     adata.obsm[f"{key_added}_branches"] = pd.DataFrame(along, index=adata.obs_names)
     for name, values in (("", bare.obsm["X_umap"]), ("_diffmap", bare.obsm["X_diffmap"])):
-        adata.obsm[f"X_{key_added}{name}"] = _spread(values.astype(np.float32), where, adata.n_obs)
+        adata.obsm[f"X_{key_added}{name}"] = spread(values.astype(np.float32), where, adata.n_obs)
     results.forget(adata, obsm=[f"{key_added}_fates"])
     if probabilities is not None:
         columns = [names[tip] for tip in probabilities.columns]
-        values = _spread(probabilities.to_numpy(), where, adata.n_obs)
+        values = spread(probabilities.to_numpy(), where, adata.n_obs)
         adata.obsm[f"{key_added}_fates"] = pd.DataFrame(values, index=adata.obs_names, columns=columns)
     adata.uns[key_added] = {
         "root": {
@@ -180,25 +181,15 @@ def lineage(
 
 
 def _check(n_neighbors: int, n_dcs: int, min_confidence: float, fates: str | None) -> None:
+    from ..data.checks import one_of, whole_number
     from ._fates import PACKAGES
 
     for name, value, least in (("n_neighbors", n_neighbors, 3), ("n_dcs", n_dcs, 2)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            msg = f"{name}={value!r} must be an integer of at least {least}."
-            raise ValueError(msg)
+        whole_number(name, value, least)
     if not min_confidence >= 0:
         msg = f"min_confidence={min_confidence!r} must be at least 0; at 1 only the surest links stay."
         raise ValueError(msg)
-    if fates not in {"auto", *PACKAGES, None}:
-        msg = f"fates={fates!r} must be 'auto', {', '.join(map(repr, PACKAGES))} or None."
-        raise ValueError(msg)
-
-
-def _spread(values: np.ndarray, where: np.ndarray, n_obs: int) -> np.ndarray:
-    """Values of some cells, at their places among all; NaN for the others."""
-    found = np.full((n_obs, *values.shape[1:]), np.nan, dtype=values.dtype)
-    found[where] = values
-    return found
+    one_of("fates", fates, ["auto", *PACKAGES, None])
 
 
 def _clustered(adata: AnnData, key: str, rep: str) -> tuple[AnnData, np.ndarray]:
@@ -206,7 +197,9 @@ def _clustered(adata: AnnData, key: str, rep: str) -> tuple[AnnData, np.ndarray]
     from anndata import AnnData
     from scipy import sparse
 
-    labels = adata.obs[key]
+    from .. import results
+
+    labels = results.clusters(adata, key)
     where = np.flatnonzero(labels.notna().to_numpy())
     x = adata.obsm[rep]
     x = x.to_numpy() if isinstance(x, pd.DataFrame) else x.toarray() if sparse.issparse(x) else x

@@ -117,6 +117,7 @@ def n_clusters(
     from ..arguments import check_min_signal, resolve_seed
     from ..data import Inputs, read
     from ..data.checks import check_anndata, whole_number
+    from ..data.raw import spread
     from ..train import kept_threads
 
     check_anndata(adata)
@@ -152,8 +153,7 @@ def n_clusters(
             choice = selection.choose_partition(raw, inputs, codes, **options)
     adata = adata.copy() if copy else adata
     for name, labels in ((key_added, choice.labels), (f"{key_added}_fine", choice.fine)):
-        codes = np.full(adata.n_obs, -1)
-        codes[raw.kept] = labels
+        codes = spread(labels, raw.kept, adata.n_obs, missing=-1)
         adata.obs[name] = pd.Categorical.from_codes(codes, categories=[str(k) for k in range(labels.max() + 1)])
     adata.uns[key_added] = choice.record
     return adata if copy else None
@@ -217,7 +217,8 @@ def recut(
         n_clusters = whole_number("n_clusters", n_clusters, least=0)
     else:
         check_min_signal(min_signal)
-    record, fine = adata.uns[key], adata.obs[f"{key}_fine"].cat.codes.to_numpy(dtype=np.int64)
+    # By name: cells may have been left out since, and with them categories.
+    record, fine = adata.uns[key], pd.to_numeric(adata.obs[f"{key}_fine"]).fillna(-1).to_numpy(dtype=np.int64)
     joins = record["joins"]
     if n_clusters is None:
         n_joins = int((joins["signal"].to_numpy() >= min_signal).argmax()) if len(joins) else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import numbers
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,14 +96,27 @@ def _meanings(adata: AnnData, bare: AnnData, where: np.ndarray, name: str, kind:
         found["cluster"][where] = (bare.obs["cluster"] == name).to_numpy()
     if name in adata.var_names:
         found["gene"] = np.ones(adata.n_obs, dtype=bool)
+    derived = _derived(adata)
     for column, values in adata.obs.items():
-        if column in OWN or pd.api.types.is_float_dtype(values.dtype) or values.nunique() > MOST_LABELS:
+        if (
+            column in OWN
+            or (column in derived and column != kind)
+            or pd.api.types.is_float_dtype(values.dtype)
+            or values.nunique() > MOST_LABELS
+        ):
             continue
         cells = (values.astype(str) == name).to_numpy()
         same = any(np.array_equal(cells, other) for other in found.values())
         if cells.any() and (not same or column == kind):
             found[str(column)] = cells
     return found
+
+
+def _derived(adata: AnnData) -> set[str]:
+    """Columns in which earlier runs named cells after clusters: by stretches of a tree, and before clusters were joined."""
+    records = {name: record for name, record in adata.uns.items() if isinstance(record, Mapping)}
+    segments = {f"{name}_segment" for name, record in records.items() if "branches" in record}
+    return segments | {f"{name}_fine" for name, record in records.items() if "joins" in record}
 
 
 def _clusters(bare: AnnData) -> str:

@@ -133,7 +133,7 @@ def tune(
         msg = f"grid has {fixed[0]!r}, which decides what is predicted: losses of its values are of different things."
         raise ValueError(msg)
     seed = resolve_seed(random_state)
-    rows = []
+    rows, losses_of_mean = [], []
     shown = bar(settings, desc="settings", disable=not progress, leave=False)
     for each, setting in zip(tried, shown, strict=True):
         model = Model(
@@ -150,6 +150,7 @@ def tune(
         )
         model.train(batch_size=batch_size, progress=False)
         held_out = model.report["held_out"]
+        losses_of_mean.append(held_out["loss_of_mean"])
         explained = 1 - held_out["loss"] / held_out["loss_of_mean"]
         rows.append(
             setting
@@ -158,6 +159,6 @@ def tune(
         )
     table = pd.DataFrame(rows)
     best = table.loc[table["loss"].idxmin()]
-    left = tolerance * max(best["explained"], 0) * best["loss"] / (1 - best["explained"])
+    left = tolerance * max(best["explained"], 0) * losses_of_mean[best.name]
     most = best["loss"] + max(best["loss_se"], left)
     return table.assign(chosen=table.index == (table["loss"] <= most).idxmax())

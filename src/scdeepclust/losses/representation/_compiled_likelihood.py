@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from scdeepclust.losses.representation.reconstruction import Counts
+    from .reconstruction import Counts
 
 PARALLEL_FROM = 2**17  # entries; a minibatch of fewer is done before a second thread has begun
 
@@ -82,13 +82,11 @@ def _threads(process: int, number: int) -> ThreadPoolExecutor:  # a forked proce
 
 @cache
 def kernels() -> ModuleType | None:
-    """Return the kernels, or nothing where numba is missing or told not to compile."""
-    try:
-        from numba import config
-    except ImportError:
-        return None
+    """Return the kernels, or nothing where numba is told not to compile: they would take minutes as plain Python."""
+    from numba import config
+
     if config.DISABLE_JIT:
         return None
-    from scdeepclust.losses.representation import _count_kernels
+    from . import _count_kernels
 
     return _count_kernels

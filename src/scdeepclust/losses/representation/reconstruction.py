@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from scdeepclust.losses.representation import _compiled_likelihood
+from . import _compiled_likelihood
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array, csr_matrix
