@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 
+import anndata as ad
 import numpy as np
 import pytest
+import scanpy as sc
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -81,17 +83,20 @@ def test_neighbours_are_scikit_learns(rows):
 
 @pytest.mark.parametrize(("n", "k"), [(400, 15), (50, 5), (9, 15), (2, 15)])
 def test_weights_of_the_graph_are_scanpys(n, k):
-    import anndata as ad
-
     x = np.random.default_rng(n).normal(size=(n, 6)).astype(np.float32)
     found = diffusion.connectivities(x, k)
     assert (found != found.T).nnz == 0
     if n == 2:  # too few for scanpy
         np.testing.assert_allclose(found.toarray(), 1 - np.eye(2))
         return
-    adata = ad.AnnData(obsm={"x": x})
-    diffusion.into_scanpy(adata, k, use_rep="x", random_state=0)
-    np.testing.assert_allclose(found.toarray(), adata.obsp["connectivities"].toarray(), atol=2e-6)
+    ours, scanpys = ad.AnnData(obsm={"x": x}), ad.AnnData(obsm={"x": x})
+    diffusion.into_scanpy(ours, k, use_rep="x", random_state=0, key_added="some")
+    sc.pp.neighbors(scanpys, min(k, n - 1), use_rep="x", transformer="sklearn", random_state=0, key_added="some")
+    np.testing.assert_allclose(found.toarray(), scanpys.obsp["some_connectivities"].toarray(), atol=2e-6)
+    for name in ("some_connectivities", "some_distances"):
+        assert type(ours.obsp[name]) is type(scanpys.obsp[name])
+        np.testing.assert_allclose(ours.obsp[name].toarray(), scanpys.obsp[name].toarray(), atol=1e-3)
+    assert ours.uns == scanpys.uns
 
 
 def test_cells_that_are_equal_have_finite_weights():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +25,10 @@ from scdeepclust import cli
 from scdeepclust.methods import base
 
 DOCS = Path(__file__).parents[1] / "docs"
+PACKAGE = Path(sdc.__file__).parent
+EXEMPLARY = [
+    p for p in sorted(PACKAGE.rglob("*.py")) if re.search(r" >>> (?!.*SKIP)(?!from)", p.read_text(encoding="utf-8"))
+]
 # A block is not run where the line above it begins with "% not run:" and says why.
 BLOCK = re.compile(r"^(?P<note>%.*\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -43,6 +49,18 @@ def test_the_guide_runs_page_by_page(tmp_path):
     command = [sys.executable, "-W", "ignore", __file__]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("file", [str(p.relative_to(PACKAGE)) for p in EXEMPLARY])
+def test_examples_in_docstrings_run(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(".".join(["scdeepclust", *Path(file).with_suffix("").parts]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a few steps do not converge
+        found = doctest.testmod(module, verbose=False)
+    plt.close("all")
+    assert found.attempted
+    assert not found.failed
 
 
 @pytest.fixture

@@ -38,6 +38,10 @@ PAGE = """# {title}
 .. methods:: about {name}
 ```
 
+```{{eval-rst}}
+.. methods:: example {name}
+```
+
 {by_hand}
 ## Measured
 
@@ -87,8 +91,14 @@ def place(method: type) -> str:
 
 
 def about(method: type) -> list[str]:
-    """A method's docstring before its parameters."""
-    return (inspect.getdoc(method) or "").partition("\nParameters\n----------\n")[0].splitlines()
+    """A method's docstring before its first section."""
+    return re.split(r"\n\w+\n-{3,}\n", inspect.getdoc(method) or "")[0].splitlines()
+
+
+def example(method: type) -> list[str]:
+    """What a method's docstring shows of its use."""
+    _, found, text = (inspect.getdoc(method) or "").partition("\nExamples\n--------\n")
+    return text.splitlines() if found else []
 
 
 def scores() -> dict[str, dict[str, str]]:
@@ -122,7 +132,7 @@ class Methods(SphinxDirective):
     """Tables made from the registry.
 
     `.. methods::` is the table of methods, `.. methods:: parameters` the parameters of each and `.. methods:: measured`
-    their scores; a name after that is for this method alone, and `.. methods:: about NAME` is its docstring.
+    their scores; a name after that is for this method alone, and `.. methods:: about NAME` and `.. methods:: example NAME` are its docstring.
     """
 
     optional_arguments = 2
@@ -130,7 +140,7 @@ class Methods(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Parse the lines made from the registry."""
         found = {name: registry()[name] for name in self.arguments[1:]} or registry()
-        known = {"about": self.about, "parameters": self.each, "measured": self.measured}
+        known = {"about": self.about, "example": self.example, "parameters": self.each, "measured": self.measured}
         make = known[self.arguments[0]] if self.arguments else self.table
         self.env.note_dependency(str(MEASURED))
         lines = [".. currentmodule:: scdeepclust.methods", "", *make(found)]
@@ -148,6 +158,10 @@ class Methods(SphinxDirective):
     def about(self, methods: dict[str, type]) -> list[str]:
         """What the docstring says."""
         return [line for method in methods.values() for line in about(method)]
+
+    def example(self, methods: dict[str, type]) -> list[str]:
+        """What the docstring shows."""
+        return [line for method in methods.values() for line in example(method)]
 
     def each(self, methods: dict[str, type]) -> list[str]:
         """A table of parameters; a rubric over each where there are several."""

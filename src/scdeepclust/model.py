@@ -87,6 +87,34 @@ class Model:
     **params
         Parameters of the method.
 
+    Attributes
+    ----------
+    method
+        The method, with its parameters.
+    var_names
+        Names of the genes in use; none where a representation is read.
+    history
+        A row an epoch, a column for each term of the loss. Like the following, there after training.
+    choice
+        How the number of clusters was chosen.
+    latent_before
+        Embedding of the training cells before the clustering stage, or None where there is no such stage.
+    preservation
+        Of lineages, before and after that stage.
+    tables, report
+        What the method says of each training cell, and of the run.
+    seconds
+        Taken by the training.
+
+    Raises
+    ------
+    KeyError
+        A layer, obsm, obs or var key does not exist.
+    TypeError
+        A parameter is unknown, or the matrix is not in memory.
+    ValueError
+        Values or parameters that cannot serve; the message says what to do.
+
     Examples
     --------
     >>> import scdeepclust as sdc
@@ -186,6 +214,13 @@ class Model:
             of an uninterrupted one.
         progress
             Whether to show a progress bar on standard error.
+
+        Raises
+        ------
+        RuntimeError
+            The model is trained already.
+        ValueError
+            `batch_size` cannot serve, the checkpoint is of another run, or a loss is not finite.
         """
         if self._raw is None:
             msg = "This model is trained already; make a new one to train again."
@@ -228,7 +263,25 @@ class Model:
         return [*named, NOISE] if self.method.has_noise(self.net) else named
 
     def get_latent_representation(self, adata: AnnData | None = None) -> np.ndarray:
-        """Embedding of cells, cells x `n_latent`; of the training cells if `adata` is None."""
+        """Embedding of cells.
+
+        Parameters
+        ----------
+        adata
+            New cells, with the model's genes (matched by name) and the same kind of values in the same place; None stands
+            for the training cells, which a loaded model does not have.
+
+        Returns
+        -------
+        Cells x `n_latent`, float32.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not trained.
+        ValueError
+            The cells cannot serve; the message says what to do.
+        """
         return self._embed(adata).cpu().numpy().copy()  # a copy: the training cells' is needed again
 
     def predict(self, adata: AnnData | None = None, *, soft: bool = False) -> np.ndarray:
@@ -239,7 +292,18 @@ class Model:
         adata
             New cells, aligned by gene name; None stands for the training cells.
         soft
-            Whether to return memberships (cells x clusters, rows sum to one) instead of labels (strings).
+            Whether to return memberships instead of labels.
+
+        Returns
+        -------
+        Names of clusters, one a cell; or, if `soft`, memberships, cells x clusters (:attr:`categories`), rows sum to one.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not trained.
+        ValueError
+            The cells cannot serve; the message says what to do.
         """
         memberships = self.memberships(self.get_latent_representation(adata))
         return memberships if soft else np.asarray(self.categories)[memberships.argmax(1)]
@@ -284,7 +348,17 @@ class Model:
 
     @torch.no_grad()
     def memberships(self, embedding: np.ndarray) -> np.ndarray:
-        """Memberships of embedded cells, cells x clusters, the largest cluster first; rows sum to one."""
+        """Memberships of cells that are embedded already.
+
+        Parameters
+        ----------
+        embedding
+            Cells x `n_latent`, as :meth:`get_latent_representation` gives it.
+
+        Returns
+        -------
+        Cells x clusters (:attr:`categories`), the largest cluster first, float32; rows sum to one.
+        """
         z = torch.as_tensor(np.array(embedding, dtype=np.float32), device=self.device)
         log_q = self.method.log_soft_assign(self._trained().net, z)
         return log_q.exp()[:, self.order.to(z.device)].cpu().numpy()

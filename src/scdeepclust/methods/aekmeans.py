@@ -19,6 +19,14 @@ class AEKMeans(AutoencoderMethod):
     """Autoencoder, then k-means on its embedding.
 
     The baseline that every method which clusters while it learns has to beat, and the fastest of the deep ones.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, "aekmeans", n_clusters=3, pretrain_steps=20, progress=False)
+    >>> adata.obsm["deepclust_proba"].shape
+    (300, 3)
     """
 
     def start_features(self, embedding: Tensor, cells: Cells) -> Tensor | None:

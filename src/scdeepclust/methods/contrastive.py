@@ -52,6 +52,14 @@ class Contrastive(ContrastMethod):
     cluster_prior
         Expected sizes of the clusters, in any order and scale, towards which the balance term of that contrast
         pulls. None takes the sizes of the clusters from which the centres start; equal sizes are the paper's.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, "contrastive", n_clusters=3, views=("thin", "mask"), pretrain_steps=20, progress=False)
+    >>> adata.obsm["deepclust_proba"].shape
+    (300, 3)
     """
 
     similarity: Literal["student", "cosine"] = "student"

@@ -51,6 +51,14 @@ class DEC(AutoencoderMethod):
         The stage ends when an update changes the label of a smaller share of cells.
     cluster_lr
         Learning rate of Adam in the clustering stage.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, "dec", n_clusters=3, pretrain_steps=20, cluster_steps=20, progress=False)
+    >>> list(adata.uns["deepclust"]["history"]["phase"].unique())
+    ['pretrain', 'cluster']
     """
 
     alpha: Annotated[float, Gt(0)] = 1.0

@@ -90,6 +90,14 @@ class DeePWAK(FeatureMethod):
         Learning rate of Adam in pretraining.
     cluster_lr
         Learning rate of Adam in joint training.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, "deepwak", n_clusters=3, n_heads=2, pretrain_steps=20, cluster_steps=20, progress=False)
+    >>> list(adata.obsm["deepclust_heads"])
+    ['head0', 'head1']
     """
 
     predicts_by: ClassVar[tuple[str, ...]] = ("split", "transform", "gene_scaling", "n_pcs")

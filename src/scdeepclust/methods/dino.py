@@ -61,6 +61,14 @@ class DINO(ViewMethod):
         Of their softmax. The teacher's is lower, which sharpens; above 0.07 the paper found it unstable.
     teacher_momentum
         Share of the teacher that stays at each step.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, "dino", n_clusters=3, pretrain_steps=20, progress=False)
+    >>> adata.uns["deepclust"]["prototypes_used"] > 1.5
+    True
     """
 
     cluster: Literal["prototypes", "kmeans", "gmm", "leiden", "agglomerative", "kmedoids", "hdbscan"] = "prototypes"

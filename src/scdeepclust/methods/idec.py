@@ -34,6 +34,14 @@ class IDEC(DEC):
     frequency_power
         Power of the clusters' sizes by which the target is divided; 1 in the paper favours equal sizes, 0 leaves
         rare types alone.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, "idec", n_clusters=3, locality=1.0, pretrain_steps=20, cluster_steps=20, progress=False)
+    >>> "locality" in adata.uns["deepclust"]["history"]
+    True
     """
 
     weight: Annotated[float, Ge(0)] = 0.1

@@ -50,6 +50,14 @@ class MAE(EncoderMethod):
         Width of the first, linear layer, which begins as so many principal components. None reads genes directly.
     patience
         Training ends after this many epochs without a lower loss on a tenth of the cells, held out.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, "mae", n_clusters=3, pretrain_steps=20, progress=False)
+    >>> sorted(adata.uns["deepclust"]["held_out"])
+    ['loss', 'loss_of_mean', 'loss_se']
     """
 
     predicts_by: ClassVar[tuple[str, ...]] = ("form", "mask_rate", "transform", "gene_scaling")

@@ -21,6 +21,14 @@ class NoNetwork(RepresentationMethod):
 
     For a latent that another package has learned (`use_rep="X_scVI"`), and as the baseline for what a network adds: the same
     input, the same choice of the number of clusters, the same algorithms.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, "none", cluster="leiden", resolution=1.0, progress=False)
+    >>> adata.obsm["X_deepclust"].shape
+    (300, 20)
     """
 
     @classmethod

@@ -21,6 +21,14 @@ class SCDeepCluster(IDEC):
     form's every layer), the weight acts once (their PyTorch code applies it twice), dispersion is one number a gene
     instead of one a gene and cell, z-scores are clipped, Adam trains both stages, and pretraining is at most 1,000
     minibatches with early stopping, where the authors take hundreds of epochs.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, "scdeepcluster", n_clusters=3, pretrain_steps=20, cluster_steps=20, progress=False)
+    >>> adata.obsm["X_deepclust"].shape
+    (300, 32)
     """
 
     transform: Literal["sqrt", "log1p"] = "log1p"

@@ -56,6 +56,14 @@ class SCVI(ClusteredMethod):
         Passes over the cells. None leaves it to scvi-tools: 400, and fewer from 20,000 cells on.
     lr
         Learning rate.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, "scvi", n_clusters=3, max_epochs=2, progress=False)
+    >>> adata.obsm["X_deepclust"].shape
+    (300, 10)
     """
 
     likelihood: Literal["nb", "zinb"] = "zinb"

@@ -50,6 +50,14 @@ class Triplet(ContrastMethod):
         a cell in the middle of a type are of that type, and types are spread out until k-means cuts them.
     lr
         Learning rate of Adam. High ones spread types in the same way.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> sdc.tl.deepclust(adata, "triplet", n_clusters=3, pretrain_steps=20, progress=False)
+    >>> adata.uns["deepclust"]["batches_without_triplet"]
+    0.0
     """
 
     positives: Literal["neighbors", "views", "labels"] = "neighbors"

@@ -65,6 +65,15 @@ class VaDE(AutoencoderMethod):
         Learning rate of Adam for the mixture.
     decay
         Factor of both from one epoch of the second stage to the next.
+
+    Examples
+    --------
+    >>> import scdeepclust as sdc
+    >>> adata = sdc.datasets.simulate_types(n_obs=300, n_vars=100, n_types=3)
+    >>> model = sdc.Model(adata, "vade", n_clusters=3, pretrain_steps=20, cluster_steps=20)
+    >>> model.train(progress=False)
+    >>> model.sample("0", 5).shape  # counts of five new cells
+    (5, 100)
     """
 
     likelihood: Literal["mse", "nb", "zinb"] = "nb"

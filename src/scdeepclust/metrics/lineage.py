@@ -209,6 +209,16 @@ def edge_agreement(
     known
         Pairs of the same names.
 
+    Returns
+    -------
+    `precision` (share of the edges found that are known), `recall` (share of the known that are found) and `f1`, each from
+    0 to 1; an edge that is named twice counts once.
+
+    Raises
+    ------
+    ValueError
+        An edge is no pair.
+
     Examples
     --------
     >>> import scdeepclust as sdc

@@ -149,7 +149,7 @@ def neighbors(
 
 
 def _write(adata: AnnData, key: str, x: np.ndarray, search: object, seed: int) -> None:
-    """Neighbours in scanpy's format, by scanpy, and the search that led to them."""
+    """Neighbours in scanpy's format, and the search that led to them."""
     from anndata import AnnData
 
     from .. import diffusion

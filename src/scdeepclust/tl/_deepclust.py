@@ -108,12 +108,17 @@ def deepclust(
         The same before the clustering stage, which pulls clusters apart: better for lineages and pseudotime.
     `adata.obsm[key_added + "_proba"]` : :class:`pandas.DataFrame`
         Memberships, cells x clusters, rows sum to one.
+    `adata.obsm[key_added + "_heads"]` : :class:`pandas.DataFrame` (``category``)
+        Clusters by each head, cells x heads, of a method that has several.
     `adata.layers[denoised_layer]` : :class:`numpy.ndarray` (float32)
         Denoised, log-normalised expression, where it is asked for.
     `adata.uns[key_added]` : :class:`dict`
-        Parameters, history of the training, how the number of clusters was chosen, sizes, lineage preservation before
-        and after the clustering stage (see :func:`scdeepclust.metrics.lineage_preservation`; a loss of more than 0.1 is
-        warned of), seconds, versions.
+        `params` (all parameters, those of the method and `random_state` included), `n_clusters` (a :class:`dict` with the
+        number, and how it was chosen: as :func:`scdeepclust.tl.n_clusters` records it, without the curve), `sizes` of the
+        clusters, `history` (a row an epoch, a column for each term of the loss), `preservation` of lineages before and after
+        the clustering stage (see :func:`scdeepclust.metrics.lineage_preservation`; a loss of more than 0.1 is warned of),
+        `input` (what was read), `seconds`, `versions`, and what the method says of itself, such as `held_out` (its loss of
+        what it has not seen) or `effective_rank`.
 
     Raises
     ------
