@@ -33,6 +33,8 @@ magic_published  the square roots that it returns, squared, log1p
 ours             `pp.denoise` with its defaults
 ours_self        ... with scheme="self" in `pp.neighbors`, as in DEWAKSS: graph and target from the same values;
                  `ours_self_log` is nearest to what DEWAKSS does
+ours_gene        ... with scheme="gene_split": a graph of half of the genes is judged by the other half, so that it is not
+                 made to follow what a cell's own molecules share beyond their rate (overdispersion, amplification)
 ours_min         ... with rule="min"
 ours_loops       ... with self_loops=True
 ours_local       ... with local=True
@@ -63,6 +65,7 @@ OURS = {
     "ours_log": ({}, {"average": "log"}),
     "ours_self": ({"scheme": "self"}, {}),
     "ours_self_log": ({"scheme": "self"}, {"average": "log"}),
+    "ours_gene": ({"scheme": "gene_split"}, {}),
     "ours_min": ({"rule": "min"}, {}),
     "ours_loops": ({"self_loops": True}, {}),
     "ours_local": ({}, {"local": True}),

@@ -124,7 +124,7 @@ def test_more_communities_than_leiden_finds_are_kmeans_with_a_warning(monkeypatc
     z, _ = blobs
     monkeypatch.setattr(module, "RESOLUTIONS", (0.02, 0.05))
     with pytest.warns(UserWarning, match=r"Leiden finds no more than \d+ communities.*k-means"):
-        assert clustering.find(z, "leiden", 9).n_clusters == 9
+        assert len(np.unique(clustering.find(z, "leiden", 9).labels)) == 9
 
 
 @pytest.mark.parametrize("n_clusters", [1, 2, 4])
@@ -162,7 +162,7 @@ def test_a_singular_mixture_leaves_kmeans_with_a_warning(monkeypatch, blobs):
 def test_of_many_cells_a_sample_is_clustered(monkeypatch, blobs, kind):
     monkeypatch.setattr(module, "MOST_OF_ALL_PAIRS", 100)
     found = clustering.find(blobs[0], kind, 3)
-    assert len(found.cells) == len(found.labels) == 99
+    assert len(found.cells) == len(found.labels) == 100
     assert same_partition(found.labels, blobs[1][found.cells])
 
 

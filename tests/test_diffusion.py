@@ -532,7 +532,7 @@ def test_ward_costs_add_up_to_the_variance():
 def test_joins_stop_before_the_first_that_costs_too_much():
     path = [signal.Join(0, 1, share) for share in (-0.1, 0.02, 0.2, 0.05, 0.4)]
     for min_signal, n in ((-1, 0), (0.0, 1), (0.02, 1), (0.03, 2), (0.2, 2), (0.3, 4), (1.0, 5)):
-        assert signal.n_joins(path, min_signal) == n
+        assert signal.n_joins([join.share for join in path], min_signal) == n
     assert signal.n_joins([], 0.1) == 0
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from docutils import nodes
     from sphinx.application import Sphinx
 
-AREAS = ("tl", "pp", "pl", "methods", "metrics", "datasets", "diffusion")
+AREAS = ("tl", "pp", "pl", "methods", "metrics", "datasets")
 DOCS = Path(__file__).parents[1]
 MEASURED = DOCS.parent / "benchmarks" / "results" / "clustering.md"
 MEANS = """

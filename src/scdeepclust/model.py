@@ -25,6 +25,7 @@ from .arguments import (
 )
 from .checkpoint import Checkpoint, fingerprint
 from .data import align, covariate_keys, one_hot, read, split
+from .data.cells import CHUNK
 from .distributed import from_rank_zero, gathered, n_processes, total
 from .metrics.lineage import lineage_preservation
 from .results import NOISE, versions
@@ -46,7 +47,6 @@ logger = logging.getLogger(__name__)
 # Lineage preservation before and after the clustering stage is compared on a few cells: it takes a fraction of a second.
 FEWEST_TO_COMPARE, MOST_TO_COMPARE = 50, 1_000
 MOST_LOST = 0.1  # of it, before there is a warning
-AT_ONCE = 4096  # cells whose genes are denoised at once
 
 
 class Model:
@@ -343,7 +343,7 @@ class Model:
         self.check_denoises()
         z = self._embed(adata)
         names = self.cell_names if adata is None else adata.obs_names
-        values = [self.method.denoised(self.net, self.inputs, part).cpu().numpy() for part in z.split(AT_ONCE)]
+        values = [self.method.denoised(self.net, self.inputs, part).cpu().numpy() for part in z.split(CHUNK)]
         return pd.DataFrame(np.concatenate(values), index=names, columns=self.var_names)
 
     @torch.no_grad()

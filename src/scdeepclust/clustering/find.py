@@ -42,11 +42,6 @@ class Found:
     precisions_cholesky: np.ndarray | None = None
     weights: np.ndarray | None = None
 
-    @property
-    def n_clusters(self) -> int:
-        """Number of clusters."""
-        return int(self.labels.max()) + 1
-
 
 def find(
     z: np.ndarray,

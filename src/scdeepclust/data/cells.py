@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scipy import sparse
 
-CHUNK = 4096  # cells embedded at once where no gradient is needed
+CHUNK = 4096  # cells embedded, or whose genes are denoised, at once
 
 
 class Batch(NamedTuple):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scipy import sparse
 
 # As if so many molecules of the average cell had been seen in each cluster: rare genes make no infinite loss.
@@ -117,9 +120,9 @@ def joins(views: list[Sums], sizes: np.ndarray, signal: float, *, power: float =
     return path
 
 
-def n_joins(path: list[Join], min_signal: float) -> int:
-    """How many joins are made: all before the first that would cost `min_signal` or more."""
-    return next((step for step, join in enumerate(path) if join.share >= min_signal), len(path))
+def n_joins(shares: Iterable[float], min_signal: float) -> int:
+    """How many joins are made, each of which costs a share: all before the first that would cost `min_signal` or more."""
+    return sum(1 for _ in takewhile(lambda share: share < min_signal, shares))
 
 
 def after(labels: np.ndarray, path: list[Join]) -> np.ndarray:

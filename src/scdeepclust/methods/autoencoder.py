@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt
 
-from .. import diffusion, losses, networks
+from .. import diffusion, losses, networks, views
 from ..schedule import Phase
 from .features import FeatureMethod
 
@@ -117,8 +117,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
 
     def encode(self, net: nn.Module, batch: Batch) -> Tensor:
         """Embedding of a minibatch, of noisy features while training."""
-        x = batch.x
-        return net.encode(x + self.noise * x.new_empty(x.shape).normal_() if self.noise and net.training else x)
+        return net.encode(views.add_noise(batch.x, self.noise) if self.noise and net.training else batch.x)
 
     def reconstruction(self, net: nn.Module, batch: Batch, z: Tensor) -> Tensor:
         """Loss of the decoder on a minibatch."""
@@ -149,9 +148,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
         """The locality term, if it is wanted: each cell and one of its neighbours, drawn anew each time."""
         if cells.neighbors is None:
             return {}
-        near = cells.neighbors[batch.index]
-        drawn = near.new_empty((len(near), 1)).random_(near.shape[1])
-        neighbor = net.encode(cells.x[near.gather(1, drawn)[:, 0]])
+        neighbor = net.encode(cells.x[views.draw(cells.neighbors[batch.index])])
         return {"locality": self.locality * losses.locality(z, neighbor)}
 
     def start_features(self, embedding: Tensor, cells: Cells) -> Tensor | None:

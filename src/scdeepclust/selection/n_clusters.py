@@ -108,7 +108,7 @@ def choose_n_clusters(
         np.bincount(fine),
         float(np.mean([_signal(s) for s in splits])),
     )
-    n_joins = signals.n_joins(path, min_signal) if structured else len(path)
+    n_joins = signals.n_joins([join.share for join in path], min_signal) if structured else len(path)
     labels = signals.by_size(signals.after(fine, path[:n_joins]))
     record = {
         "n_clusters": int(labels.max()) + 1,

@@ -221,8 +221,7 @@ def recut(
     record, fine = adata.uns[key], pd.to_numeric(adata.obs[f"{key}_fine"]).fillna(-1).to_numpy(dtype=np.int64)
     joins = record["joins"]
     if n_clusters is None:
-        n_joins = int((joins["signal"].to_numpy() >= min_signal).argmax()) if len(joins) else 0
-        n_joins = n_joins if (joins["signal"] >= min_signal).any() else len(joins)
+        n_joins = signal.n_joins(joins["signal"], min_signal)
     else:
         n_joins = len(joins) + 1 - n_clusters
         if not 0 <= n_joins <= len(joins):

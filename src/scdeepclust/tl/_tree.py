@@ -68,7 +68,7 @@ def _handed_on(graph: object, codes: np.ndarray, time: np.ndarray, n: int) -> np
     """Clusters x clusters: how late in the one, and how early in the other, cells are that are neighbours."""
     rank = pd.Series(time).groupby(codes).rank(pct=True).fillna(0.5).to_numpy()
     links = graph.tocoo()
-    i, j = links.coords if hasattr(links, "coords") else (links.row, links.col)
+    i, j = links.row, links.col
     between = codes[i] != codes[j]
     i, j = i[between], j[between]
     pair = codes[i].astype(np.int64) * n + codes[j]
