@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
 
-from clustering import _markdown, load
+import harness
+from clustering import load
 from rows import few_steps, scanpy_pcs
 
 HERE = Path(__file__).parent
@@ -146,42 +144,25 @@ def tables(path=CSV):
         first = part.iloc[0]
         parts.append(
             f"{name}: same-batch share if mixed {first['if_mixed']:.2f}, if mixed within types "
-            f"{first['if_mixed_in_types']:.2f}; {part['seed'].nunique()} seeds.\n\n{_markdown(mean)}"
+            f"{first['if_mixed_in_types']:.2f}; {part['seed'].nunique()} seeds.\n\n{harness.markdown(mean)}"
         )
     return "\n\n".join(parts)
 
 
 def main():
-    import pandas as pd
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", default=[*OURS, *PEERS], choices=[*OURS, *PEERS])
     parser.add_argument("--datasets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
-    done = set()
-    if CSV.exists():
-        done = set(pd.read_csv(CSV)[["method", "dataset", "seed"]].itertuples(index=False, name=None))
-    CSV.parent.mkdir(exist_ok=True)
+    done = harness.done(CSV, ["method", "dataset", "seed"])
     for name in options.datasets:
         for method in options.methods:
             seeds = [seed for seed in range(options.seeds) if (method, name, seed) not in done]
-            if not seeds:
-                continue
-            code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import batches; batches.work({method!r}, {name!r}, {seeds!r})"
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-            run = subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
-            )
-            rows = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
-            if run.returncode:
-                print(run.stderr[-1500:], file=sys.stderr)
-            if rows:
-                pd.DataFrame(rows).round(4).to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
-                print(f"{method:26s}{name:22s}ARI {sum(row['ARI'] for row in rows) / len(rows):.3f}", flush=True)
-    text = tables()
-    CSV.with_suffix(".md").write_text(text + "\n")
-    print(text)
+            for row in harness.rows_of("batches", method, name, seeds) if seeds else ():
+                harness.append(row, CSV)
+                print("{method:26s}{dataset:22s}seed {seed}  ARI {ARI:.3f}".format(**row), flush=True)
+    harness.publish(CSV, tables())
 
 
 if __name__ == "__main__":

@@ -18,13 +18,12 @@ import argparse
 import json
 import os
 import resource
-import subprocess
-import sys
-import tempfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+
+import harness
 
 HERE = Path(__file__).parent
 CSV = HERE / "results" / "clustering.csv"
@@ -94,32 +93,15 @@ def work(job, name, seeds, python):
 
 def run(jobs, workers, wanted):
     """Run jobs, each in a process, and append the rows that are wanted to the CSV as they come."""
-    import pandas as pd
-
     writing = Lock()
 
     def one(job):
-        code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import clustering; clustering.work(*{job!r})"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-        with (
-            tempfile.TemporaryFile("w+") as errors,
-            subprocess.Popen(
-                [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-            ) as process,
-        ):
-            for line in process.stdout:
-                row = json.loads(line) if line.startswith("{") else {}
-                if not row or (row["method"], row["dataset"], row["seed"]) not in wanted:
-                    continue
+        for row in harness.rows_of("clustering", *job):
+            if (row["method"], row["dataset"], row["seed"]) in wanted:
                 with writing:
-                    new = pd.DataFrame([row], columns=COLUMNS).round(4)
-                    new.to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
+                    harness.append(row, CSV, columns=COLUMNS)
                 print("{method:28s}{dataset:22s}seed {seed}  ARI {ARI:.3f}".format(**row), flush=True)
-            if process.wait():
-                errors.seek(0)
-                print(errors.read()[-1500:], file=sys.stderr)
 
-    CSV.parent.mkdir(exist_ok=True)
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(one, jobs))
 
@@ -148,7 +130,7 @@ def tables(path=CSV):
     def by_set(methods):
         text = (mean.map("{:.3f}".format) + " ± " + spread.map("{:.3f}".format)).where(mean.notna(), "")
         text.insert(0, "**mean**", average.map("{:.3f}".format).replace("nan", ""))
-        return _markdown(text.loc[methods, ["**mean**", *columns]])
+        return harness.markdown(text.loc[methods, ["**mean**", *columns]])
 
     complete = [method for method in order.index if pd.notna(average[method])]
     kept = rows[rows["dataset"].isin(shared)]
@@ -163,20 +145,10 @@ def tables(path=CSV):
         "ARI, not told:",
         by_set(order.index[untold]),
         "CPU seconds:",
-        _markdown(seconds.loc[order.index, columns].map("{:.1f}".format).replace("nan", "")),
+        harness.markdown(seconds.loc[order.index, columns].map("{:.1f}".format).replace("nan", "")),
         "Means over the sets with counts:",
-        _markdown(scores.where(scores.notna(), "").loc[complete]),
+        harness.markdown(scores.where(scores.notna(), "").loc[complete]),
     )
-
-
-def _markdown(frame):
-    head = ["", *map(str, frame.columns)]
-    lines = [
-        head,
-        ["---"] * len(head),
-        *([str(i), *map(str, r)] for i, r in zip(frame.index, frame.to_numpy(), strict=True)),
-    ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def named_python(text):
@@ -191,7 +163,6 @@ def named_python(text):
 
 
 def main():
-    import pandas as pd
     import peers
     import rows
 
@@ -208,9 +179,7 @@ def main():
     options = parser.parse_args()
     pythons = dict(options.peer)
     asked = set(options.methods or [row for names in every.values() for row in names])
-    done = set()
-    if CSV.exists():
-        done = set(pd.read_csv(CSV)[["method", "dataset", "seed"]].itertuples(index=False, name=None))
+    done = harness.done(CSV, ["method", "dataset", "seed"])
     jobs, wanted = [], set()
     for name in options.datasets or (QUICK if options.quick else SETS):
         for job, names in every.items():
@@ -223,9 +192,7 @@ def main():
             if missing:
                 jobs.append((job, name, sorted({seed for *_, seed in missing}), python))
     run(jobs, options.workers, wanted)
-    text = "\n\n".join(tables())
-    CSV.with_suffix(".md").write_text(text + "\n")
-    print(text)
+    harness.publish(CSV, "\n\n".join(tables()))
 
 
 if __name__ == "__main__":

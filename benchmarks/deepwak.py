@@ -31,7 +31,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from clustering import _markdown, load  # noqa: E402
+import harness  # noqa: E402
+from clustering import load  # noqa: E402
 
 CSV = HERE / "results" / "deepwak.csv"
 METHOD = "deepwak"
@@ -310,7 +311,7 @@ def tables():
             wide.columns = [f"{score} ({n})" for n, score in wide.columns]
         seconds = mine.groupby(["data", "form"])["seconds"].mean()
         text.append(
-            f"### {title}\n\n{_markdown(wide)}\n\nCPU seconds a run: {seconds.min():.0f} to {seconds.max():.0f}."
+            f"### {title}\n\n{harness.markdown(wide)}\n\nCPU seconds a run: {seconds.min():.0f} to {seconds.max():.0f}."
         )
     return "\n\n".join(text) + "\n"
 
@@ -326,9 +327,7 @@ def main():
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    done = set()
-    if CSV.exists():
-        done = set(pd.read_csv(CSV)[KEYS[:5]].itertuples(index=False, name=None))
+    done = harness.done(CSV, KEYS[:5])
     for part in options.part:
         for data, form, n, seed in jobs(part, options.seeds):
             if (part, data, form, n, seed) in done or (options.data and data not in options.data):
@@ -340,9 +339,7 @@ def main():
             frame = pd.DataFrame(rows, columns=[*KEYS, "value", "seconds"]).round(5)
             frame.to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
             print(part, data, form, n, seed, {k: round(v, 3) for k, v in found.items()}, f"{seconds:.0f} s", flush=True)
-    text = tables()
-    CSV.with_suffix(".md").write_text(text)
-    print(text)
+    harness.publish(CSV, tables())
 
 
 if __name__ == "__main__":

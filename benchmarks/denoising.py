@@ -46,7 +46,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -57,7 +56,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from clustering import _markdown, load  # noqa: E402
+import harness  # noqa: E402
+from clustering import load  # noqa: E402
 
 CSV = HERE / "results" / "denoising.csv"
 OURS = {
@@ -312,27 +312,12 @@ def work(name, seeds, magic):
 
 
 def run(jobs, magic):
-    """Run jobs, each in a process, one after another, and append their rows to the CSV."""
-    import pandas as pd
-
-    CSV.parent.mkdir(exist_ok=True)
+    """Run jobs, each in a process, one after another, and append their rows to the CSV as they come."""
     for name, seeds in jobs:
-        code = (
-            f"import sys; sys.path.insert(0, {str(HERE)!r}); import denoising\n"
-            f"denoising.work({name!r}, {seeds!r}, {magic!r})"
-        )
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
-        )
-        if done.returncode:
-            print(done.stderr[-1500:], file=sys.stderr)
-        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        if rows:
-            pd.DataFrame(rows).round(5).to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
-            score = "rmse" if name in SIMULATIONS else "gain"
-            mean = pd.DataFrame(rows).groupby("method", sort=False)[score].mean()
-            print(f"{name:24s}{score}  " + "  ".join(f"{m} {v:.4f}" for m, v in mean.items()), flush=True)
+        score = "rmse" if name in SIMULATIONS else "gain"
+        for row in harness.rows_of("denoising", name, seeds, magic):
+            harness.append(row, CSV, digits=5)
+            print(f"{name:24s}{row['method']:20s}seed {row['seed']}  {score} {row[score]:.4f}", flush=True)
 
 
 def tables(path=CSV):
@@ -372,14 +357,14 @@ def _summary(rows, score):
         table[column] = [f"{count[m]:.0f} / {n}" if m in count else "" for m in table.index]
     table["seconds"] = rows.groupby("method")["seconds"].mean().map("{:.2f}".format)
     kind = "Simulations" if score == "rmse" else "Real counts, second half predicted from the first"
-    return f"### {kind}: {score}, {n} runs\n\n" + _markdown(table)
+    return f"### {kind}: {score}, {n} runs\n\n" + harness.markdown(table)
 
 
 def _by_data(rows, score):
     wide = _wide(rows, score).groupby("data", sort=False).mean()
     wide = wide.map("{:.4f}".format if score != "gain" else "{:.1f}".format)
     chosen = rows[rows["method"] == "ours"].groupby("data")["choice"].agg(lambda c: "; ".join(map(str, c)))
-    return _markdown(wide.join(chosen.rename("ours chose")))
+    return harness.markdown(wide.join(chosen.rename("ours chose")))
 
 
 def works(python):
@@ -391,8 +376,6 @@ def works(python):
 
 
 def main():
-    import pandas as pd
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--data", nargs="+", default=None, choices=[*SIMULATIONS, *SETS])
@@ -406,18 +389,14 @@ def main():
     if any(m.startswith("magic") for m in methods) and (reason := works(options.magic)):
         print(f"Without MAGIC: {reason}", file=sys.stderr)
         methods = [m for m in methods if not m.startswith("magic")]
-    done = set()
-    if CSV.exists():
-        done = set(pd.read_csv(CSV)[["method", "data", "seed"]].itertuples(index=False, name=None))
+    done = harness.done(CSV, ["method", "data", "seed"])
     jobs = []
     for name in data:
         seeds = range(n_seeds if name in SIMULATIONS else 1)
         left = [(s, [m for m in methods if (m, name, s) not in done]) for s in seeds]
         jobs.append((name, [job for job in left if job[1]]))
     run([job for job in jobs if job[1]], options.magic)
-    text = tables()
-    CSV.with_suffix(".md").write_text(text)
-    print(text)
+    harness.publish(CSV, tables())
 
 
 if __name__ == "__main__":

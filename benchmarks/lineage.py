@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
-from clustering import _markdown
+import harness
 from rows import scanpy_pcs
 
 HERE = Path(__file__).parent
@@ -151,36 +148,22 @@ def tables():
     text.insert(0, "**of PCA's**", (mean.div(mean.loc["PCA"]).mean(axis=1)).map("{:.2f}".format))
     parts = ["score", "neighbors", "trustworthiness", "geodesic", "connected", "order", "ARI"]
     by_part = rows.groupby(["embedding", "dataset"])[parts].mean().groupby("embedding").mean()
-    return _markdown(text), _markdown(by_part.reindex(list(EMBEDDINGS)).round(3))
+    return harness.markdown(text), harness.markdown(by_part.reindex(list(EMBEDDINGS)).round(3))
 
 
 def main():
-    import pandas as pd
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--datasets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
-    done = set()
-    if CSV.exists():
-        done = set(pd.read_csv(CSV)[["dataset", "embedding", "seed"]].itertuples(index=False, name=None))
-    CSV.parent.mkdir(exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    done = harness.done(CSV, ["dataset", "embedding", "seed"])
     for name in options.datasets:
         # PCA has no seed, but the k-means that gives its ARI has.
         jobs = [(m, s) for m in EMBEDDINGS for s in range(options.seeds) if (name, m, s) not in done]
-        if not jobs:
-            continue
-        code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import lineage; lineage.work({name!r}, {jobs!r})"
-        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as job:
-            for line in job.stdout:
-                if line.startswith("{"):
-                    row = pd.DataFrame([json.loads(line)]).reindex(columns=COLUMNS).round(4)
-                    row.to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
-                    print(line.strip()[:150], flush=True)
-    text = "\n\n".join(tables())
-    CSV.with_suffix(".md").write_text(text + "\n")
-    print(text)
+        for row in harness.rows_of("lineage", name, jobs) if jobs else ():
+            harness.append(row, CSV, columns=COLUMNS)
+            print(json.dumps(row)[:150], flush=True)
+    harness.publish(CSV, "\n\n".join(tables()))
 
 
 if __name__ == "__main__":

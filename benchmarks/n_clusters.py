@@ -29,8 +29,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 import warnings
@@ -39,8 +37,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+import harness  # noqa: E402
 from batches import harmony  # noqa: E402
-from clustering import MEASURED, QUICK, SETS, _markdown, load  # noqa: E402
+from clustering import MEASURED, QUICK, SETS, load  # noqa: E402
 from rows import RESOLUTIONS, features, labels, leiden, scanpy_pcs  # noqa: E402
 
 CSV = HERE / "results" / "n_clusters.csv"
@@ -243,26 +242,16 @@ def score(name, seeds):
 
 
 def run(jobs):
-    """Run jobs, each in a process, one after another, and append their rows to the CSV."""
-    import pandas as pd
-
-    CSV.parent.mkdir(exist_ok=True)
+    """Run jobs, each in a process, one after another, and append their rows to the CSV as they come."""
     real = [[job] for job in jobs if not job[0].startswith("noise")]
     noise = [job for job in jobs if job[0].startswith("noise")]
     for some in [*real, *(noise[i : i + 20] for i in range(0, len(noise), 20))]:
-        code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import n_clusters; n_clusters.work({some!r})"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
-        )
-        if done.returncode:
-            print(done.stderr[-1500:], file=sys.stderr)
-        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        if rows:
-            pd.DataFrame(rows).round(4).to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
-            for (name, method), part in pd.DataFrame(rows).groupby(["dataset", "method"], sort=False):
-                mean = part[["ARI", "n_clusters", "n_types", "seconds"]].mean()
-                print(f"{name:22s}{method:26s}" + "  ".join(f"{k} {v:.3f}" for k, v in mean.items()), flush=True)
+        for row in harness.rows_of("n_clusters", some):
+            harness.append(row, CSV)
+            print(
+                "{dataset:22s}{method:26s}seed {seed}  {n_clusters} of {n_types}  ARI {ARI:.3f}".format(**row),
+                flush=True,
+            )
 
 
 def tables(path=CSV):
@@ -302,13 +291,18 @@ def tables(path=CSV):
     ari = mean.map("{:.3f}".format) + " ± " + spread.reindex_like(mean).fillna(0).map("{:.3f}".format)
     k = real.pivot_table(index="dataset", columns="method", values="n_clusters", aggfunc=_spell)
     k.insert(0, "published", real.groupby("dataset")["n_types"].first())
-    text = ["### Summary, mean over sets", _markdown(summary.loc[order]), "### ARI", _markdown(ari[order])]
-    text += ["### Number of clusters (of each seed)", _markdown(k[["published", *order]])]
+    text = [
+        "### Summary, mean over sets",
+        harness.markdown(summary.loc[order]),
+        "### ARI",
+        harness.markdown(ari[order]),
+    ]
+    text += ["### Number of clusters (of each seed)", harness.markdown(k[["published", *order]])]
     if len(noise):
         found = noise.groupby("method")["n_clusters"].agg(
             runs="size", one_cluster=lambda k: int((k == 1).sum()), most="max"
         )
-        text += ["### Cells of one type", _markdown(found)]
+        text += ["### Cells of one type", harness.markdown(found)]
     return "\n\n".join(text) + "\n"
 
 
@@ -317,8 +311,6 @@ def _spell(k):
 
 
 def main():
-    import pandas as pd
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--datasets", nargs="+", default=None, choices=SETS)
@@ -329,9 +321,7 @@ def main():
     seeds = options.seeds or (2 if options.quick else 5)
     sets = options.datasets or (QUICK if options.quick else SETS)
     n_noise = (10 if options.quick else len(NOISE)) if options.noise is None else options.noise
-    done = set()
-    if CSV.exists():
-        done = set(pd.read_csv(CSV)[["method", "dataset", "seed"]].itertuples(index=False, name=None))
+    done = harness.done(CSV, ["method", "dataset", "seed"])
     jobs = [
         (name, [(s, [m for m in options.methods if m not in TOLD or name in BATCHED]) for s in range(seeds)])
         for name in sets
@@ -343,9 +333,7 @@ def main():
     left = [(name, [(s, [m for m in ms if (m, name, s) not in done]) for s, ms in seeds]) for name, seeds in jobs]
     left = [(name, [job for job in seeds if job[1]]) for name, seeds in left]
     run([job for job in left if job[1]])
-    text = tables()
-    CSV.with_suffix(".md").write_text(text)
-    print(text)
+    harness.publish(CSV, tables())
 
 
 if __name__ == "__main__":

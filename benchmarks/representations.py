@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from clustering import MEASURED, SETS, _markdown, load
+import harness
+from clustering import MEASURED, SETS, load
 
 HERE = Path(__file__).parent
 CSV = HERE / "results" / "representations.csv"
@@ -142,16 +141,9 @@ def again(adata, source, model, seed):
 
 def run(name, jobs):
     """All jobs of one set in a process, each row appended to the CSV as it comes."""
-    import pandas as pd
-
-    code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import representations as r; r.work({name!r}, {jobs!r})"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as job:
-        for line in job.stdout:
-            if line.startswith("{"):
-                row = pd.DataFrame([json.loads(line)]).round(4)
-                row.to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
-                print(line.strip(), flush=True)
+    for row in harness.rows_of("representations", name, jobs):
+        harness.append(row, CSV)
+        print(json.dumps(row), flush=True)
 
 
 def tables():
@@ -173,14 +165,12 @@ def tables():
         scores = ["ARI", "NMI", "purity", "lineage", "rank", "n_clusters", "seconds"]
         complete = ari.index[ari.notna().all(axis=1)]
         by_set = some.groupby(["embedding", "dataset"])[scores].mean().groupby("embedding").mean()
-        texts += [f"Number of clusters {'given' if given else 'chosen'}:", _markdown(text)]
-        texts.append(_markdown(by_set.loc[complete].round({"seconds": 1, "rank": 1, "n_clusters": 1}).round(3)))
+        texts += [f"Number of clusters {'given' if given else 'chosen'}:", harness.markdown(text)]
+        texts.append(harness.markdown(by_set.loc[complete].round({"seconds": 1, "rank": 1, "n_clusters": 1}).round(3)))
     return "\n\n".join(texts)
 
 
 def main():
-    import pandas as pd
-
     import scdeepclust as sdc
 
     known = [name for name, (method, _) in EMBEDDINGS.items() if method in sdc.methods.registry()]
@@ -192,11 +182,7 @@ def main():
     parser.add_argument("--workers", type=int, default=max(1, os.cpu_count() or 1))
     parser.add_argument("--quick", action="store_true", help="three sets")
     options = parser.parse_args()
-    done = set()
-    if CSV.exists():
-        columns = ["dataset", "embedding", "seed", "given"]
-        done = set(pd.read_csv(CSV)[columns].itertuples(index=False, name=None))
-    CSV.parent.mkdir(exist_ok=True)
+    done = harness.done(CSV, ["dataset", "embedding", "seed", "given"])
     work_of = {}
     for name in options.datasets or (QUICK if options.quick else SETS):
         counts = name not in MEASURED
@@ -212,9 +198,7 @@ def main():
             work_of[name] = jobs
     with ThreadPoolExecutor(options.workers) as pool:
         list(pool.map(run, work_of, work_of.values()))
-    text = tables()
-    CSV.with_suffix(".md").write_text(text + "\n")
-    print(text)
+    harness.publish(CSV, tables())
 
 
 if __name__ == "__main__":

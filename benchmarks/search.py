@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -37,7 +36,7 @@ from statistics import median
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from clustering import _markdown  # noqa: E402
+import harness  # noqa: E402
 from denoising import works  # noqa: E402
 
 CSV = HERE / "results" / "search.csv"
@@ -226,33 +225,18 @@ def work(part, n_obs, magic):
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    for point, measure, value in {"pass": one_pass, "point": points, "whole": whole, "memory": memory}[part](
-        n_obs, magic
-    ):
+    measures = {"pass": one_pass, "point": points, "whole": whole, "memory": memory}[part]
+    for point, measure, value in list(measures(n_obs, magic)):  # all of a part, or nothing
         print(json.dumps({"part": part, "cells": n_obs, "point": point, "measure": measure, "value": value}))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{part} {n_obs}: {peak:.0f} MB", file=sys.stderr)
 
 
 def run(jobs, magic):
-    """Run jobs, each in a process, one after another, and append their rows to the CSV."""
-    import pandas as pd
-
-    CSV.parent.mkdir(exist_ok=True)
-    for part, n_obs in jobs:
-        code = (
-            f"import sys; sys.path.insert(0, {str(HERE)!r}); import search; search.work({part!r}, {n_obs!r}, {magic!r})"
-        )
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
-        )
-        print(done.stderr[-1500:], file=sys.stderr, end="")
-        if done.returncode:
-            continue
-        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        pd.DataFrame(rows).to_csv(CSV, mode="a", header=not CSV.exists(), index=False)
-        for row in rows:
+    """Run jobs, each in a process, one after another, and append their rows to the CSV as they come."""
+    for job in jobs:
+        for row in harness.rows_of("search", *job, magic):
+            harness.append(row, CSV, digits=12)
             print("{part:8s}{cells:8d}  {point:22s}{measure:32s}{value:.4g}".format(**row), flush=True)
 
 
@@ -273,7 +257,7 @@ def tables(path=CSV):
         some = rows[rows["part"] == part]
         if len(some):
             wide = some.pivot_table(index="point", columns="measure", values="value", sort=False)
-            text.append(f"### {title}\n\n" + _markdown(wide.map(_spell)))
+            text.append(f"### {title}\n\n" + harness.markdown(wide.map(_spell)))
     return "\n\n".join(text) + "\n"
 
 
@@ -282,8 +266,6 @@ def _spell(value):
 
 
 def main():
-    import pandas as pd
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--cells", nargs="+", type=int, default=None)
@@ -294,13 +276,9 @@ def main():
     jobs = [(part, n) for n in sizes for part in options.parts if part != "memory"]
     if options.large and "memory" in options.parts:
         jobs.append(("memory", max(sizes)))
-    done = set()
-    if CSV.exists():
-        done = set(pd.read_csv(CSV)[["part", "cells"]].itertuples(index=False, name=None))
+    done = harness.done(CSV, ["part", "cells"])
     run([job for job in jobs if job not in done], options.magic)
-    text = tables()
-    CSV.with_suffix(".md").write_text(text)
-    print(text)
+    harness.publish(CSV, tables())
 
 
 if __name__ == "__main__":
