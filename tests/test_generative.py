@@ -480,6 +480,26 @@ def test_scvi_with_other_algorithms(types, few, cluster):
     assert adjusted_rand_score(types.obs["cell_type"], found.obs["deepclust"]) > 0.9
 
 
+def test_clusters_of_scvi_can_be_sharpened(types, few, tmp_path):
+    models = {}
+    for cluster in ("kmeans", "hardening"):
+        models[cluster] = sdc.Model(types, few("scvi", max_epochs=40, cluster=cluster, cluster_steps=60))
+        models[cluster].train(progress=False)
+    plain, sharp = models["kmeans"], models["hardening"]
+    assert adjusted_rand_score(types.obs["cell_type"], sharp.predict()) > 0.9
+    # it begins with what k-means has, and only moves it
+    np.testing.assert_array_equal(sharp.latent_before, plain.get_latent_representation())
+    losses = sharp.history.query("phase == 'cluster'")["hardening"]
+    assert losses.iloc[-1] < losses.iloc[0]
+    assert sharp.predict(soft=True).max(1).mean() > sharp.memberships(sharp.latent_before).max(1).mean()
+    kept = {name: w for name, w in plain.net.state_dict().items() if "running" in name or name.startswith("decoder.")}
+    assert kept
+    for name, weights in kept.items():
+        assert torch.equal(sharp.net.state_dict()[name], weights), name
+    sharp.save(tmp_path / "model")
+    np.testing.assert_array_equal(sdc.Model.load(tmp_path / "model").predict(types), sharp.predict())
+
+
 def test_scvi_has_no_use_for_what_is_no_counts(lognorm):
     with pytest.raises(ValueError, match="Counts"):
         sdc.tl.deepclust(lognorm, "scvi", n_clusters=3, progress=False)

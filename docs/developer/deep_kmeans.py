@@ -44,14 +44,14 @@ class DeepKMeans(AutoencoderMethod):
             Phase(
                 "cluster",
                 epochs=cells.n_epochs(self.cluster_steps),
-                loss=lambda batch: self.cluster(net, cells, batch),
+                loss=lambda batch: self.cluster_terms(net, cells, batch),
                 start=lambda: self.start_centroids(net, cells, seed),
                 patience=self.patience,
                 lr=self.lr,
             ),
         ]
 
-    def cluster(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
+    def cluster_terms(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
         """Terms of the clustering stage."""
         z = self.encode(net, batch)
         nearness = self.log_soft_assign(net, z).exp() * squared_distances(z, net.centroids.weight)

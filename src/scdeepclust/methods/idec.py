@@ -47,7 +47,7 @@ class IDEC(DEC):
     weight: Annotated[float, Ge(0)] = 0.1
     frequency_power: Annotated[float, Ge(0)] = 0.75
 
-    def cluster(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
+    def cluster_terms(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
         """Terms of the clustering stage."""
         z = self.encode(net, batch)
         clean = z if not self.noise else net.encode(batch.x)

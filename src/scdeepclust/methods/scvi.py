@@ -16,11 +16,12 @@ from annotated_types import Ge, Gt, Lt
 from .. import networks
 from ..schedule import Phase
 from .representation import ClusteredMethod
+from .sharpening import SharpeningMethod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from ..data import Cells, Inputs, Raw
 
@@ -28,7 +29,7 @@ LOGGERS = ("scvi", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.u
 
 
 @dataclass(frozen=True, kw_only=True)
-class SCVI(ClusteredMethod):
+class SCVI(ClusteredMethod, SharpeningMethod):
     """scVI by scvi-tools, then clusters of its latent space.
 
     Take it where batches or donors differ a lot and a likelihood of counts is wanted, with the defaults that the field knows;
@@ -42,6 +43,10 @@ class SCVI(ClusteredMethod):
 
     Parameters
     ----------
+    cluster
+        How clusters are found: `"kmeans"`, `"gmm"` (Gaussian mixture), `"leiden"`, `"agglomerative"` (Ward), `"kmedoids"`,
+        `"hdbscan"`, which finds its own number, and cells that belong nowhere (cluster `"noise"`), or `"hardening"`: k-means,
+        after which the encoder is trained to sharpen its clusters as in :class:`DEC`.
     likelihood
         Of counts: negative binomial (`"nb"`), or with extra zeros (`"zinb"`, scvi-tools' default).
     n_latent
@@ -66,6 +71,7 @@ class SCVI(ClusteredMethod):
     (300, 10)
     """
 
+    cluster: Literal["kmeans", "gmm", "leiden", "agglomerative", "kmedoids", "hdbscan", "hardening"] = "kmeans"
     likelihood: Literal["nb", "zinb"] = "zinb"
     n_latent: Annotated[int, Ge(1)] = 10
     n_hidden: Annotated[int, Ge(1)] = 128
@@ -96,20 +102,37 @@ class SCVI(ClusteredMethod):
             dropout=self.dropout,
             zero_inflated=self.likelihood == "zinb",
         )
+        if self.cluster == "hardening":
+            net.centroids = networks.Centroids(self.n_latent)
+            self.attach_target(net)
         return self.attach_head(net, self.n_latent)
 
     def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw, learnt: Raw) -> None:
         """The depth that a size factor of one stands for."""
         net.log_depth.copy_((inputs.median_total * inputs.used_share).log())
 
+    def encoder(self, net: nn.Module) -> nn.Module:
+        """scvi-tools' encoder, as it embeds cells after training."""
+        return networks.MeanEncoder(net.encoder)
+
     def schedule(self, net: nn.Module, cells: Cells, seed: int) -> list[Phase]:
-        """Let scvi-tools train, then find clusters."""
+        """Let scvi-tools train, then find clusters, and sharpen them if asked."""
+        found = self.find_clusters(net, cells, seed)
+        if self.cluster == "hardening":
+            found = self.sharpen(
+                net,
+                cells,
+                loss=lambda batch: {"hardening": self.hardening(net, batch, self.encoder(net)(batch.x))},
+                start=lambda: net.centroids.set(
+                    net.centroids.weight.new_tensor(self.clusters(net, cells, seed, "kmeans")[0].means)
+                ),
+            )
         train = Phase("train", run=lambda progress: self.train(net, cells, seed, progress=progress))
-        return (
-            [train, self.find_clusters(net, cells, seed)]
-            if self.max_epochs != 0
-            else [self.find_clusters(net, cells, seed)]
-        )
+        return [found] if self.max_epochs == 0 else [train, found]
+
+    def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:
+        """By the algorithm that found the clusters, or, where they were sharpened, Student t memberships."""
+        return self.log_student_t(net, z) if self.cluster == "hardening" else super().log_soft_assign(net, z)
 
     def train(self, net: nn.Module, cells: Cells, seed: int, *, progress: bool) -> list[dict[str, float]]:
         """Train scvi-tools' model on the cells and take its weights over; returns its losses, epoch by epoch."""

@@ -202,7 +202,7 @@ class VaDE(AutoencoderMethod):
             Phase(
                 "cluster",
                 epochs=cells.n_epochs(self.cluster_steps),
-                loss=lambda batch: self.cluster(net, cells, batch),
+                loss=lambda batch: self.cluster_terms(net, cells, batch),
                 start=lambda: self.start_mixture(net, cells, seed),
                 lr=self.cluster_lr,
                 lr_of={"mixture.": self.mixture_lr},
@@ -222,7 +222,7 @@ class VaDE(AutoencoderMethod):
             **self.held_together(net, cells, batch, z),
         }
 
-    def cluster(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
+    def cluster_terms(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
         """Terms of the negative evidence lower bound, divided by the number of genes or features."""
         mean, log_variance = net.posterior(batch.x)
         z = mean + (log_variance / 2).exp() * mean.new_empty(mean.shape).normal_()

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "affinity": ["Affinity"],
         "autoencoder": ["Autoencoder", "Decoded", "encoder", "linear", "mlp"],
         "centroids": ["Centroids"],
-        "counts": ["CountAutoencoder", "trained_weights"],
+        "counts": ["CountAutoencoder", "MeanEncoder", "trained_weights"],
         "embedding": ["Identity", "embed"],
         "head": ["Head"],
         "masked": ["MaskedAutoencoder"],

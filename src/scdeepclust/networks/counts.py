@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from .autoencoder import Decoded
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class CountAutoencoder(nn.Module):
@@ -90,6 +94,29 @@ class CountAutoencoder(nn.Module):
             msg = f"they have no, or other, {', '.join(sorted(needed ^ weights.keys())[:3])}"
             raise RuntimeError(msg)
         self.load_state_dict(own | weights)
+
+
+class MeanEncoder(nn.Module):
+    """scvi-tools' encoder giving posterior means, with nothing left to chance or to the minibatch, trained or not.
+
+    Parameters
+    ----------
+    encoder
+        The `encoder` of a :class:`CountAutoencoder`.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 torch's signature
+        """Stay as in evaluation: no dropout, and batch normalisation by the averages of training."""
+        return super().train(False)  # noqa: FBT003
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed features (cells x genes) into cells x latent."""
+        return self.encoder.mean_encoder(self.encoder.encoder(x))
 
 
 def trained_weights(module: nn.Module) -> dict[str, Tensor]:
