@@ -577,6 +577,19 @@ def test_losses_are_those_of_scself(renamed_types, k):
     np.testing.assert_allclose(found, theirs[:, 0], rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("n_types", [4, 6])
+def test_as_many_components_as_molecular_cross_validation_takes(n_types, seed):
+    """scself reconstructs the second half of the molecules from components of the first, without neighbours."""
+    scself = pytest.importorskip("scself", reason="scself is not installed")
+    types = {"n_types": n_types, "dispersion": 0, "separation": 0.7, "depth_sd": 0, "mean_depth": 1000}
+    adata = datasets.simulate_types(300, 120, **types, random_state=seed)
+    theirs = np.asarray(scself.mcv(adata.X.astype(int), n=3, n_pcs=20, zero_center=True, silent=True)).mean(0)
+    ours = search(adata, n_pcs=list(range(1, 13)), n_neighbors=60, weights="uniform", n_steps=1)["choice"]
+    assert ours["n_pcs"] == theirs.argmin() == n_types - 1
+
+
 @pytest.fixture(scope="module")
 def renamed_types():
     return renamed(datasets.simulate_types(300, 100, n_types=3, separation=2.0))

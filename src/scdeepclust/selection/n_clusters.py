@@ -127,7 +127,7 @@ def choose_n_clusters(
     if len(cells) < len(everyone):
         of_fine = labels[np.unique(fine, return_index=True)[1]]
         if start is None:
-            fine = _nearest_known(fitted.project(raw.cells(everyone)).numpy(), np.isin(everyone, cells), fine)
+            fine = _nearest_known(fitted.project(raw).numpy()[everyone], np.isin(everyone, cells), fine)
         else:
             fine = _looked_up(start[cells], fine, start[everyone])
         labels = np.where(fine >= 0, of_fine[fine], -1)
