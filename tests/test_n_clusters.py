@@ -354,6 +354,13 @@ def test_a_single_outlier_does_not_decide_where_there_are_no_counts(kind):
     assert adata.uns["n_clusters"]["n_clusters"] in {4, 5}  # it may be a cluster of its own
 
 
+def test_recut_on_demand_of_a_copy(found, same):
+    before = found.copy()
+    copy = sdc.tl.recut(found, n_clusters=2, copy=True)
+    same(found, before)
+    assert copy.obs["n_clusters"].nunique() == copy.uns["n_clusters"]["n_clusters"] == 2
+
+
 def test_recut_goes_by_names_where_cells_were_left_out(five):
     whole = five.copy()
     sdc.tl.n_clusters(whole, resolution=3.0)

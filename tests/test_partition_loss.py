@@ -96,8 +96,8 @@ def test_lognormalised_values_and_representations_are_split_too(lognorm):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"keys": "leiden"}, "keys='leiden' is not in adata.obs"),
-        ({"keys": "empty"}, "keys='empty' has no label"),
+        ({"partitions": "leiden"}, "partitions='leiden' is not in adata.obs"),
+        ({"partitions": "empty"}, "partitions='empty' has no label"),
         ({"n_neighbors": 0}, "n_neighbors=0 must be an integer"),
         ({"n_splits": 1.5}, "n_splits=1.5 must be an integer"),
         ({"resolutions": [0.0]}, r"resolutions=\[0.0\] must all be above 0"),

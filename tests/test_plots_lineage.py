@@ -500,7 +500,7 @@ def test_a_panel_for_each_gene_and_a_curve_for_each_branch(adata):
 
 
 def test_rows_of_panels_are_as_long_as_asked(adata):
-    axes = pl.trends(adata, list(adata.var_names), n_columns=2, show=False)
+    axes = pl.trends(adata, list(adata.var_names), ncols=2, show=False)
     assert len({round(ax.get_position().x0, 2) for ax in axes}) == 2
     assert len(axes) == len(axes[0].figure.axes) == 5
     assert [bool(ax.get_xlabel()) for ax in axes] == [False, False, False, True, True]
@@ -622,7 +622,7 @@ def test_a_heatmap_is_ordered_by_the_peaks(adata):
         ({"layer": "magic"}, KeyError, r"layer='magic' is not in adata.layers"),
         ({"bandwidth": 0}, ValueError, r"bandwidth=0 must be a share"),
         ({"n_points": 1}, ValueError, r"n_points=1 must be an integer of at least 2"),
-        ({"n_columns": 0}, ValueError, r"n_columns=0 must be an integer of at least 1"),
+        ({"ncols": 0}, ValueError, r"ncols=0 must be an integer of at least 1"),
     ],
 )
 def test_mistakes_in_trends_are_named(adata, arguments, error, message):

@@ -47,34 +47,32 @@ def panels(
     """
     import matplotlib.pyplot as plt
 
-    n_columns = len(names) // n_rows
+    ncols = len(names) // n_rows
     if axes is None:
         width, height = size
-        shape = {"figsize": (width * n_columns, height * n_rows), "layout": "constrained"}
-        return plt.subplots(n_rows, n_columns, squeeze=False, **shape)[1]
+        shape = {"figsize": (width * ncols, height * n_rows), "layout": "constrained"}
+        return plt.subplots(n_rows, ncols, squeeze=False, **shape)[1]
     given = np.array(axes, dtype=object).ravel()
     if len(given) != len(names):
         msg = f"axes holds {len(given)}, but {len(names)} are needed ({', '.join(names)}); give so many, or leave axes out."
         raise ValueError(msg)
-    return given.reshape(n_rows, n_columns)
+    return given.reshape(n_rows, ncols)
 
 
-def wrapped(
-    names: Sequence[str], axes: Axes | ArrayLike | None, n_columns: int, size: tuple[float, float]
-) -> np.ndarray:
-    """Axes to draw in, one after the other; those of a new figure in rows of n_columns, of which the last may be short.
+def wrapped(names: Sequence[str], axes: Axes | ArrayLike | None, ncols: int, size: tuple[float, float]) -> np.ndarray:
+    """Axes to draw in, one after the other; those of a new figure in rows of ncols, of which the last may be short.
 
     Raises
     ------
     ValueError
         As many axes as panels are needed, and there are not.
     """
-    n_columns = whole_number("n_columns", n_columns)
+    ncols = whole_number("ncols", ncols)
     if axes is not None:
         return panels(names, axes)[0]
-    n_columns = min(n_columns, len(names))
-    n_rows = -(-len(names) // n_columns)
-    drawn = panels([*names, *[""] * (n_rows * n_columns - len(names))], None, n_rows=n_rows, size=size).ravel()
+    ncols = min(ncols, len(names))
+    n_rows = -(-len(names) // ncols)
+    drawn = panels([*names, *[""] * (n_rows * ncols - len(names))], None, n_rows=n_rows, size=size).ravel()
     for ax in drawn[len(names) :]:
         ax.remove()
     return drawn[: len(names)]

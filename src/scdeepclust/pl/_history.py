@@ -21,7 +21,7 @@ def history(
     adata: AnnData,
     *,
     key: str = "deepclust",
-    n_columns: int = 4,
+    ncols: int = 4,
     axes: Axes | Sequence[Axes] | np.ndarray | None = None,
     show: bool | None = None,
     save: bool | str | os.PathLike | None = None,
@@ -34,7 +34,7 @@ def history(
         Cells that :func:`scdeepclust.tl.deepclust` has clustered.
     key
         Where in `uns` its record is: its `key_added`.
-    n_columns
+    ncols
         Panels in a row.
     axes
         Axes to draw in, one a term; None makes a figure.
@@ -66,7 +66,7 @@ def history(
     """
     table = _table(adata, key)
     terms = [name for name in table.columns if name not in {"phase", "epoch"} and table[name].notna().any()]
-    drawn = _figure.wrapped(terms, axes, n_columns, (3.3, 2.7))
+    drawn = _figure.wrapped(terms, axes, ncols, (3.3, 2.7))
     for ax, term in zip(drawn, terms, strict=True):
         for phase, rows in table.groupby("phase", sort=False, observed=True):
             known = rows[term].dropna()

@@ -36,7 +36,7 @@ def trends(
     bandwidth: float = 0.06,
     n_points: int = 200,
     heatmap: bool = False,
-    n_columns: int = 4,
+    ncols: int = 4,
     axes: Axes | Sequence[Axes] | np.ndarray | None = None,
     show: bool | None = None,
     save: bool | str | os.PathLike | None = None,
@@ -70,7 +70,7 @@ def trends(
         Draw one panel a branch instead, with a row a gene: its curve, from its least (0) to its greatest value (1) on
         all branches that are drawn. Genes are in the order in which they peak on the first branch; the bar on top is
         the cluster that most cells there belong to.
-    n_columns
+    ncols
         Panels in a row.
     axes
         Axes to draw in, one a gene, or one a branch for heatmaps; None makes a figure.
@@ -119,15 +119,15 @@ def trends(
     grid = np.linspace(spread.min(), spread.max(), n_points)
     width = max(bandwidth * np.ptp(spread), 1e-9)
     curves = {name: smooth(time[here], values[here], grid, width) for name, here in cells.items()}
-    n_columns = n_columns if axes is None else 1
+    ncols = ncols if axes is None else 1
     if heatmap:
-        drawn = _figure.wrapped(names, axes, n_columns, (3.0, max(1.2 + ROW * len(genes), 2.4)))
-        _heatmaps(drawn, genes, grid, {name: mean for name, (mean, _) in curves.items()}, n_columns)
+        drawn = _figure.wrapped(names, axes, ncols, (3.0, max(1.2 + ROW * len(genes), 2.4)))
+        _heatmaps(drawn, genes, grid, {name: mean for name, (mean, _) in curves.items()}, ncols)
         strips = {name: _strip(time[here], clusters[here], grid, width) for name, here in cells.items()}
         for ax, strip in zip(drawn, strips.values(), strict=True):
             _bar(ax, strip, grid, coloring)
     else:
-        drawn = _figure.wrapped(genes, axes, n_columns, (2.6, 2.2))
+        drawn = _figure.wrapped(genes, axes, ncols, (2.6, 2.2))
         shared = _shared(time, cells, grid, width)
         for i, (ax, gene) in enumerate(zip(drawn, genes, strict=True)):
             for name, (mean, error) in curves.items():
@@ -135,10 +135,10 @@ def trends(
             _limits(ax, values[:, i])
             ax.set(xlim=(grid[0] - 0.03 * (grid[-1] - grid[0]), grid[-1] + 0.03 * (grid[-1] - grid[0])))
             ax.set_title(gene, **_figure.TITLE | {"pad": 6})
-        _legend(drawn[min(n_columns, len(drawn)) - 1], wider=axes is None)
+        _legend(drawn[min(ncols, len(drawn)) - 1], wider=axes is None)
     for i, ax in enumerate(drawn):
-        below = i + n_columns >= len(drawn) or n_columns == 1
-        ax.set(xlabel="pseudotime" if below else "", ylabel="" if heatmap or i % n_columns else unit)
+        below = i + ncols >= len(drawn) or ncols == 1
+        ax.set(xlabel="pseudotime" if below else "", ylabel="" if heatmap or i % ncols else unit)
     return _figure.finish(drawn, "trends", axes, show=show, save=save)
 
 
@@ -267,7 +267,7 @@ def _limits(ax: Axes, values: np.ndarray) -> None:
 
 
 def _heatmaps(
-    drawn: np.ndarray, genes: Sequence[str], grid: np.ndarray, means: Mapping[str, np.ndarray], n_columns: int
+    drawn: np.ndarray, genes: Sequence[str], grid: np.ndarray, means: Mapping[str, np.ndarray], ncols: int
 ) -> None:
     import matplotlib as mpl
 
@@ -284,13 +284,13 @@ def _heatmaps(
         image = ax.imshow(((mean - low) / span).T[order], extent=extent, **style)
         if len(there):
             ax.set_xlim(there[0] - step, there[-1] + step)
-        named = [genes[j] for j in order] if i % n_columns == 0 else []
+        named = [genes[j] for j in order] if i % ncols == 0 else []
         ax.set_yticks(range(len(named)), named, fontsize="small")
         ax.tick_params(axis="y", length=0)
         ax.set_title(f"branch to {name}", **_figure.TITLE | {"pad": 26})
         ax.spines["left"].set_visible(False)
     label = "expression\n(least to greatest)"
-    shrink = 1 if len(drawn) <= n_columns or n_columns == 1 else 0.5
+    shrink = 1 if len(drawn) <= ncols or ncols == 1 else 0.5
     bar = drawn[0].figure.colorbar(image, ax=list(drawn), label=label, aspect=25 * shrink, shrink=shrink)
     bar.outline.set_visible(False)
 

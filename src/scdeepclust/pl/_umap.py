@@ -25,7 +25,7 @@ def umap(
     key: str = "deepclust",
     basis: str | None = None,
     size: float | None = None,
-    n_columns: int = 2,
+    ncols: int = 2,
     random_state: int | np.random.Generator | None = 0,
     axes: Axes | Sequence[Axes] | np.ndarray | None = None,
     show: bool | None = None,
@@ -49,7 +49,7 @@ def umap(
         Key of `obsm` whose first two columns are drawn instead of a new UMAP, such as `"X_umap"` or `"X_lineage"`.
     size
         Area of a cell in points squared; None goes by the number of cells.
-    n_columns
+    ncols
         Panels in a row.
     random_state
         Seed of the UMAP.
@@ -94,7 +94,7 @@ def umap(
     rep = f"X_{key}" if basis is None else basis
     need_key("key" if basis is None else "basis", rep, adata.obsm, "adata.obsm")
     xy = _coordinates(adata, rep, made=basis is None, random_state=random_state)
-    drawn = _figure.wrapped(colors, axes, n_columns, (4.6, 3.6))
+    drawn = _figure.wrapped(colors, axes, ncols, (4.6, 3.6))
     size = _figure.point_size(adata.n_obs) if size is None else size
     # Shuffled, so that no cluster hides another.
     order = np.random.default_rng(0).permutation(np.flatnonzero(np.isfinite(xy).all(1)))

@@ -166,7 +166,8 @@ def recut(
     min_signal: float | None = None,
     key: str = "n_clusters",
     key_added: str | None = None,
-) -> None:
+    copy: bool = False,
+) -> AnnData | None:
     """Undo joins of :func:`scdeepclust.tl.n_clusters`, or make more of them.
 
     Parameters
@@ -181,10 +182,12 @@ def recut(
         Name of the result.
     key_added
         Under which name in `obs` the partition is stored; None replaces the one there is.
+    copy
+        Whether to return a changed copy instead of changing `adata`.
 
     Returns
     -------
-    `None`. Sets `adata.obs[key_added or key]`; where that is `key`, the record in `uns` says so too.
+    `None`, or the copy. Sets `adata.obs[key_added or key]`; where that is `key`, the record in `uns` says so too.
 
     Raises
     ------
@@ -235,6 +238,7 @@ def recut(
     known = labels >= 0
     labels[known] = signal.by_size(np.unique(labels[known], return_inverse=True)[1])
     categories = [str(k) for k in range(labels.max() + 1)]
+    adata = adata.copy() if copy else adata
     adata.obs[key_added or key] = pd.Categorical.from_codes(labels, categories=categories)
     if key_added in {None, key}:
         done = np.arange(len(joins)) < n_joins
@@ -242,3 +246,4 @@ def recut(
         changed["params"] = {**record["params"], **({} if min_signal is None else {"min_signal": min_signal})}
         # The stability is that of what was chosen before.
         adata.uns[key] = {name: value for name, value in record.items() if name != "stability"} | changed
+    return adata if copy else None

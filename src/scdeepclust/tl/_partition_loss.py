@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def partition_loss(
     adata: AnnData,
-    keys: str | Sequence[str] = (),
+    partitions: str | Sequence[str] = (),
     *,
     resolutions: Sequence[float] = (),
     n_neighbors: int = 15,
@@ -42,7 +42,7 @@ def partition_loss(
     ----------
     adata
         Cells x genes, counts or log-normalised values.
-    keys
+    partitions
         Clusters to compare: columns of `obs`, or results with several heads, each of which is a partition.
     resolutions
         Of Leiden communities to compare with, found in the first half.
@@ -107,14 +107,15 @@ def partition_loss(
         if not value > 0:
             msg = f"resolutions={resolutions!r} must all be above 0."
             raise ValueError(msg)
-    partitions = results.codes_of_partitions(adata, [keys] if isinstance(keys, str) else keys, "keys")
+    names = [partitions] if isinstance(partitions, str) else partitions
+    codes = results.codes_of_partitions(adata, names, "partitions")
     seed = resolve_seed(random_state)
     raw = read(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, drop_empty=drop_empty)
     with kept_threads():
         return selection.partition_losses(
             raw,
             Inputs(raw.kind, transform, gene_scaling, n_pcs),
-            {name: codes[raw.kept] for name, codes in partitions.items()},
+            {name: labels[raw.kept] for name, labels in codes.items()},
             resolutions=tuple(resolutions),
             scheme=scheme,
             n_neighbors=n_neighbors,
