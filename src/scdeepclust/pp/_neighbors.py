@@ -45,7 +45,8 @@ def neighbors(
         What is held out: `"count_split"` half of the molecules (for counts), `"gene_split"` half of the genes (for
         other values), `"self"` nothing but the cell itself, as in DEWAKSS: then the graph has seen the noise that it
         is judged on, and too many components and too few neighbours look best. `"auto"` takes the first that the
-        data allow.
+        data allow. Halves of molecules share what a gene of a cell has beyond its rate (overdispersion), halves of genes do
+        not: in simulations with overdispersion these chose graphs with a lower error.
     n_pcs
         Principal components to try; None tries 2, 5, 10, 15, 20, 30 and 50.
     n_neighbors
@@ -56,7 +57,9 @@ def neighbors(
         Most steps of diffusion. More than one are tried with the best components and weights, at a few numbers of
         neighbours.
     self_loops
-        Whether a cell counts as its own neighbour; honest only with `"count_split"`.
+        Whether a cell counts as its own neighbour; honest only with `"count_split"`. Where what a cell does beyond its type
+        is signal, and not noise: it predicts more of the other half of real counts, and is farther from the rates of
+        overdispersed simulations.
     rule
         `"min"` takes the lowest loss; `"one_se"` the fewest components, then the fewest steps, then the most
         neighbours within one standard error (over cells, paired) of it.
