@@ -71,6 +71,7 @@ def into_scanpy(
     """
     x = adata.obsm[use_rep]
     indices, distances = neighbors(x, max(2, min(n_neighbors, len(x) - 1)) - 1, random_state=random_state)
+    indices = indices.astype(np.int32)  # as scanpy has them
     n, k = indices.shape
     near = sparse.csr_matrix((distances.ravel(), indices.ravel(), np.arange(n + 1) * k), shape=(n, n), copy=True)
     near.sort_indices()
@@ -123,7 +124,7 @@ def _joined(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_array:
     typical = np.where(np.isfinite(nearest), distances.sum(1) / k, distances.sum() / (k * n))
     sigma = np.maximum(sigma, 1e-3 * typical)
     weights = np.exp(-beyond / np.maximum(sigma, 1e-300)[:, None])
-    rows = np.repeat(np.arange(n), k - 1)
+    rows = np.repeat(np.arange(n, dtype=np.int32), k - 1)
     directed = sparse.csr_array((weights.ravel(), (rows, indices.ravel())), shape=(n, n))
     both = directed + directed.T - directed * directed.T
     both.eliminate_zeros()

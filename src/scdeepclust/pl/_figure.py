@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.checks import whole_number
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -67,6 +65,8 @@ def wrapped(names: Sequence[str], axes: Axes | ArrayLike | None, ncols: int, siz
     ValueError
         As many axes as panels are needed, and there are not.
     """
+    from ..data.checks import whole_number
+
     ncols = whole_number("ncols", ncols)
     if axes is not None:
         return panels(names, axes)[0]
