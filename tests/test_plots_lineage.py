@@ -531,6 +531,19 @@ def test_curves_are_over_the_pseudotime_of_all(adata):
         assert there.max() <= time[on].max() + 0.01
 
 
+def test_denoised_values_need_be_there_only_where_they_are_drawn(adata):
+    undrawn = adata.obs["lineage_pseudotime"].isna().to_numpy()
+    assert undrawn.any()
+    layer = np.where(undrawn[:, None], np.nan, 2.5 * np.ones(adata.shape))
+    adata.layers["denoised"] = layer
+    assert pl.trends(adata, "Mpo", show=False)[0].get_ylabel() == "denoised"
+    layer[:, adata.var_names.get_loc("Mpo")] = np.nan  # a gene that the network did not read
+    adata.layers["denoised"] = layer
+    assert pl.trends(adata, "Mpo", show=False)[0].get_ylabel() != "denoised"
+    with pytest.raises(ValueError, match="denoised holds"):
+        pl.trends(adata, "Mpo", layer="denoised", show=False)
+
+
 def test_values_are_the_layer_or_the_denoised_or_normalised(adata):
     counts = adata.X.toarray()
     adata.layers["ones"] = np.full(adata.shape, 1.5)
