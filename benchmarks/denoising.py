@@ -363,7 +363,9 @@ def _summary(rows, score):
 def _by_data(rows, score):
     wide = _wide(rows, score).groupby("data", sort=False).mean()
     wide = wide.map("{:.4f}".format if score != "gain" else "{:.1f}".format)
-    chosen = rows[rows["method"] == "ours"].groupby("data")["choice"].agg(lambda c: "; ".join(dict.fromkeys(map(str, c))))
+    chosen = (
+        rows[rows["method"] == "ours"].groupby("data")["choice"].agg(lambda c: "; ".join(dict.fromkeys(map(str, c))))
+    )
     return harness.markdown(wide.join(chosen.rename("ours chose")))
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import harness
 from clustering import MEASURED, SETS, load
+from rows import few_steps
 
 HERE = Path(__file__).parent
 CSV = HERE / "results" / "representations.csv"
@@ -32,7 +33,9 @@ EMBEDDINGS = {
     "PCA, Leiden": ("none", {"cluster": "leiden"}),
     "PCA, Ward": ("none", {"cluster": "agglomerative"}),
     "idec": ("idec", {}),
+    "idec, ZINB": ("idec", {"likelihood": "zinb"}),
     "vade": ("vade", {}),
+    "scvi": ("scvi", {}),
     "graph": ("contrastive", {}),
     "graph, Leiden": ("contrastive", {"cluster": "leiden"}),
     "graph, clusters": ("contrastive", {"cluster_weight": 1.0}),
@@ -78,8 +81,7 @@ def work(name, jobs):
     few = adata[:300].copy()
     few = few[:, few.X.sum(0) > 0].copy() if not source else few
     for method in {EMBEDDINGS[embedding][0] for embedding, _, _ in jobs}:  # no row pays for compilation
-        steps = {} if method == "none" else {"pretrain_steps": 5}
-        sdc.Model(few, method, n_clusters=3, **source, **steps).train(progress=False)
+        sdc.Model(few, method, n_clusters=3, **source, **few_steps(method)).train(progress=False)
     for embedding, seed in dict.fromkeys((embedding, seed) for embedding, seed, _ in jobs):
         wanted = [given for *job, given in jobs if job == [embedding, seed]]
         for row in rows(adata, source, truth, embedding=embedding, seed=seed, wanted=wanted):
@@ -139,6 +141,14 @@ def again(adata, source, model, seed):
     return clustering.find(z, method.cluster, len(start), **options).labels
 
 
+def reads_values(embedding):
+    """Whether an embedding can be made of values that are no counts and have no genes behind them."""
+    import scdeepclust as sdc
+
+    method, params = EMBEDDINGS[embedding]
+    return not (sdc.methods.get(method, **params).needs_counts or set(FEATURES) & set(params.get("views", ())))
+
+
 def run(name, jobs):
     """All jobs of one set in a process, each row appended to the CSV as it comes."""
     for row in harness.rows_of("representations", name, jobs):
@@ -185,14 +195,12 @@ def main():
     done = harness.done(CSV, ["dataset", "embedding", "seed", "given"])
     work_of = {}
     for name in options.datasets or (QUICK if options.quick else SETS):
-        counts = name not in MEASURED
         jobs = [
             (embedding, seed, given)
             for seed in range(options.seeds)
             for given in ((True,) if options.given else (True, False))
             for embedding in options.embeddings
-            if (name, embedding, seed, given) not in done
-            and (counts or not set(FEATURES) & set(EMBEDDINGS[embedding][1].get("views", ())))
+            if (name, embedding, seed, given) not in done and (name not in MEASURED or reads_values(embedding))
         ]
         if jobs:
             work_of[name] = jobs

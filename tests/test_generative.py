@@ -18,6 +18,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 import scdeepclust as sdc
 from scdeepclust import losses, networks
+from scdeepclust.methods.scvi import _speed_up as speed_up
 from scdeepclust.networks.counts import trained_weights
 
 FAST = {"pretrain_steps": 120, "cluster_steps": 120, "warmup_steps": 40, "n_init": 5}
@@ -465,6 +466,33 @@ def test_the_embedding_is_that_of_the_model_that_scvi_tools_trained(scvi, types,
     history = model.history[model.history["phase"] == "train"]
     assert len(history) == 10
     assert history["elbo_train"].iloc[-1] < history["elbo_train"].iloc[0]
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+def test_scvi_learns_from_the_loss_and_gradients_of_scvi_tools(scvi, types, likelihood):
+    adata = types.copy()
+    adata.X = (adata.X.multiply(np.random.default_rng(0).integers(1, 300, (300, 1)))).tocsr().astype(np.float32)
+    scvi.model.SCVI.setup_anndata(adata)
+    model = scvi.model.SCVI(adata, gene_likelihood=likelihood)
+    cells = next(iter(scvi.dataloaders.AnnDataLoader(model.adata_manager, batch_size=128)))
+
+    def loss_and_gradients():
+        model.module.zero_grad()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            found = model.module.train()(cells, loss_kwargs={"kl_weight": 0.5})[2]
+        found.loss.backward()
+        assert found.reconstruction_loss_sum.item() > 0
+        return found, [w.grad.clone() for w in model.module.parameters() if w.grad is not None]
+
+    expected, gradients = loss_and_gradients()
+    speed_up(model.module)
+    found, ours = loss_and_gradients()
+    assert found.loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
+    assert found.reconstruction_loss_sum.item() == pytest.approx(expected.reconstruction_loss_sum.item(), rel=1e-5)
+    assert len(ours) == len(gradients) > 10
+    for mine, theirs in zip(ours, gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * max(1.0, theirs.abs().max().item()))
 
 
 def test_scvi_shows_its_progress_on_standard_error(types, few, capsys):

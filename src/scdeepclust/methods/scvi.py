@@ -8,12 +8,13 @@ import sys
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 
-from .. import networks
+from .. import losses, networks
 from ..schedule import Phase
 from .representation import ClusteredMethod
 from .sharpening import SharpeningMethod
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..data import Cells, Inputs, Raw
 
+EPSILON = 1e-8  # that scvi-tools adds to a mean before it takes the logarithm
 LOGGERS = ("scvi", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 
 
@@ -34,9 +36,10 @@ class SCVI(ClusteredMethod, SharpeningMethod):
 
     Take it where batches or donors differ a lot and a likelihood of counts is wanted, with the defaults that the field knows;
     the slowest method here on a CPU. It reads counts of the genes used, undivided; the first covariate (`batch_key`) is
-    its batch. Training is scvi-tools' own, through its public interface, on all cells; the trained encoder is kept as a part
-    of our network, so that new cells are embedded, and the model saved, without scvi-tools' files. A `checkpoint` holds
-    the run once it is trained, not in between.
+    its batch. Training is scvi-tools' own, through its public interface, on all cells; on a CPU the likelihood
+    comes from our code, the same values in less time. The trained encoder is kept as a part of our network, so that new
+    cells are embedded, and the model saved, without scvi-tools' files. A `checkpoint` holds the run once it is trained,
+    not in between.
 
     Lopez, Regier, Cole, Jordan, Yosef, Nature Methods 15:1053-1058, 2018, doi 10.1038/s41592-018-0229-2; scvi-tools:
     Gayoso et al., Nature Biotechnology 40:163-166, 2022, doi 10.1038/s41587-021-01206-w.
@@ -156,6 +159,8 @@ class SCVI(ClusteredMethod, SharpeningMethod):
                 dropout_rate=self.dropout,
                 gene_likelihood=self.likelihood,
             )
+            if cells.device.type == "cpu":
+                _speed_up(model.module)
             cuda = cells.device.type == "cuda"
             self._fit(
                 model,
@@ -183,6 +188,29 @@ class SCVI(ClusteredMethod, SharpeningMethod):
                 raise
             msg = "parameters of its distributions are not finite"
             raise FloatingPointError(msg) from error
+
+
+def _speed_up(module: Any) -> None:
+    """Let a module of scvi-tools take the likelihood of counts, half of its training on a CPU, from our losses.
+
+    The loss stays its own, and so do its value and gradients: it sums what it is given over genes and averages that over
+    cells, so each cell may as well have the mean over cells.
+    """
+    loss = module.loss
+
+    def with_our_likelihood(tensors: Any, inferred: Any, generated: Any, **options: Any) -> Any:
+        px = generated["px"]
+        log_mean, zero_logits = (px.mu + EPSILON).log(), getattr(px, "zi_logits", None)
+
+        def log_prob(x: Tensor) -> Tensor:
+            counts = losses.Counts.from_dense(x)
+            given = (log_mean, module.px_r) if zero_logits is None else (log_mean, module.px_r, zero_logits)
+            likelihood = losses.nb if zero_logits is None else losses.zinb
+            return (-x.shape[1] * likelihood(*given, counts)).expand(len(x), 1)
+
+        return loss(tensors, inferred, generated | {"px": SimpleNamespace(log_prob=log_prob)}, **options)
+
+    module.loss = with_our_likelihood
 
 
 def _batch_size(n_cells: int, n_batches: int) -> int:

@@ -48,6 +48,12 @@ class Counts(NamedTuple):
         gene, value = torch.as_tensor(matrix.indices.astype(np.int64)), torch.as_tensor(matrix.data.astype(np.float32))
         return cls(torch.as_tensor(row), gene, value, matrix.shape)
 
+    @classmethod
+    def from_dense(cls, matrix: Tensor) -> Counts:
+        """Counts of a tensor, cells x genes."""
+        row, gene = matrix.nonzero(as_tuple=True)
+        return cls(row, gene, matrix[row, gene], tuple(matrix.shape))
+
     def dense(self) -> Tensor:
         """Cells x genes."""
         matrix = self.value.new_zeros(self.shape)
