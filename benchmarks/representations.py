@@ -157,7 +157,7 @@ def run(name, jobs):
 
 
 def tables():
-    """Markdown: ARI of each embedding on each set with the number given, then all scores, averaged over the shared sets."""
+    """Markdown, the number given or chosen: ARI of each embedding on each set, then all scores, averaged over the sets with counts."""
     import pandas as pd
 
     rows = pd.read_csv(CSV).drop_duplicates(["embedding", "dataset", "seed", "given"], keep="last")
@@ -168,13 +168,16 @@ def tables():
             continue
         order = [name for name in EMBEDDINGS if name in set(some["embedding"])]
         ari = some.pivot_table(index="embedding", columns="dataset", values="ARI").reindex(order)
+        shared = ari.columns.difference(MEASURED)
+        ari = ari[[*shared, *ari.columns.intersection(MEASURED)]]
         spread = some.pivot_table(index="embedding", columns="dataset", values="ARI", aggfunc="std").reindex_like(ari)
         text = ari.map("{:.3f}".format) + " ± " + spread.fillna(0).map("{:.3f}".format)
         text = text.where(ari.notna(), "")
-        text.insert(0, "**mean**", ari.mean(axis=1, skipna=False).map("{:.3f}".format).replace("nan", ""))
+        text.insert(0, "**mean**", ari[shared].mean(axis=1, skipna=False).map("{:.3f}".format).replace("nan", ""))
         scores = ["ARI", "NMI", "purity", "lineage", "rank", "n_clusters", "seconds"]
-        complete = ari.index[ari.notna().all(axis=1)]
-        by_set = some.groupby(["embedding", "dataset"])[scores].mean().groupby("embedding").mean()
+        complete = ari.index[ari[shared].notna().all(axis=1)]
+        counted = some[some["dataset"].isin(shared)]
+        by_set = counted.groupby(["embedding", "dataset"])[scores].mean().groupby("embedding").mean()
         texts += [f"Number of clusters {'given' if given else 'chosen'}:", harness.markdown(text)]
         texts.append(harness.markdown(by_set.loc[complete].round({"seconds": 1, "rank": 1, "n_clusters": 1}).round(3)))
     return "\n\n".join(texts)
