@@ -124,7 +124,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
         decoded = net.decode(z, batch.covariates)
         if self.likelihood == "mse":
             return losses.mse(decoded.mean, batch.target)
-        log_mean = (decoded.mean + batch.size.log()).clamp(-30, 15)
+        log_mean = decoded.log_counts(batch.size)
         if self.likelihood == "nb":
             return losses.nb(log_mean, net.log_dispersion, batch.counts)
         return losses.zinb(log_mean, net.log_dispersion, decoded.zero_logits, batch.counts)

@@ -274,7 +274,7 @@ class VaDE(AutoencoderMethod):
         decoded = net.decode(z, covariates)
         if not self.needs_counts:
             return decoded.mean.cpu().numpy()
-        rate = size_factor * decoded.mean.clamp(-30, 15).exp().double().cpu().numpy()
+        rate = decoded.log_counts(z.new_tensor(size_factor)).clamp(-30, 15).double().exp().cpu().numpy()
         dispersion = net.log_dispersion.exp().double().cpu().numpy()
         counts = rng.poisson(rate * rng.gamma(dispersion, 1 / dispersion, rate.shape))
         if decoded.zero_logits is not None:

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 class Decoded(NamedTuple):
     """What a decoder says of a minibatch."""
 
-    mean: Tensor  # features (squared error), or log of the mean count at size factor one
+    mean: Tensor  # features (squared error), or log of the mean count at size factor one, less `log_depth`
     zero_logits: Tensor | None  # logits of zero inflation
+    log_depth: Tensor | float = 0.0  # log of the counts that genes share, where `mean` is of shares
+
+    def log_counts(self, size: Tensor) -> Tensor:
+        """Log of the mean counts of cells with these size factors (cells x 1)."""
+        return self.mean + (self.log_depth + size.log())
 
 
 def mlp(*widths: int) -> nn.Sequential:

@@ -65,11 +65,11 @@ class CountAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Embed features (cells x genes) into cells x `n_latent`."""
-        return self.encoder.mean_encoder(self.encoder.encoder(x))
+        return self.encoder.mean_encoder(_hidden(self.encoder, x))
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, each cells x `n_latent`."""
-        hidden = self.encoder.encoder(x)
+        hidden = _hidden(self.encoder, x)
         variance = self.encoder.var_activation(self.encoder.var_encoder(hidden)) + self.encoder.var_eps
         return self.encoder.mean_encoder(hidden), variance.log()
 
@@ -78,7 +78,7 @@ class CountAutoencoder(nn.Module):
         hidden = self.decoder.px_decoder(z, covariates if self.n_covariates else z[:, :0])
         log_share = self.decoder.px_scale_decoder[0](hidden).log_softmax(1)
         zero_logits = self.decoder.px_dropout_decoder(hidden) if self.zero_inflated else None
-        return Decoded(log_share + self.log_depth, zero_logits)
+        return Decoded(log_share, zero_logits, self.log_depth)
 
     def take_over(self, weights: dict[str, Tensor]) -> None:
         """Load what :func:`trained_weights` gave.
@@ -116,7 +116,15 @@ class MeanEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed features (cells x genes) into cells x latent."""
-        return self.encoder.mean_encoder(self.encoder.encoder(x))
+        return self.encoder.mean_encoder(_hidden(self.encoder, x))
+
+
+def _hidden(encoder: nn.Module, x: Tensor) -> Tensor:
+    """What an encoder of scvi-tools, which sees no covariates, makes of features; its own way copies them first."""
+    for layers in encoder.encoder.fc_layers:
+        for layer in filter(None, layers):
+            x = layer(x)
+    return x
 
 
 def trained_weights(module: nn.Module) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ IJCAI 2017, doi 10.24963/ijcai.2017/273, arXiv 1611.05148.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def mixture_log_posterior(z: Tensor, logits: Tensor, means: Tensor, log_variance
     Cells x clusters; the exponentials of a row sum to one.
     """
     squared = (z[:, None] - means).square() / log_variances.exp()
-    log_density = -(squared + log_variances + math.log(2 * math.pi)).sum(2) / 2
+    log_density = -(squared.sum(2) + log_variances.sum(1)) / 2  # but for a constant
     return (logits + log_density).log_softmax(1)
 
 
@@ -56,5 +55,5 @@ def mixture_divergence(mean: Tensor, log_variance: Tensor, z: Tensor, mixture: t
     logits, means, log_variances = mixture
     log_gamma = mixture_log_posterior(z, logits, means, log_variances)
     expected = (log_variance.exp()[:, None] + (mean[:, None] - means).square()) / log_variances.exp()
-    within = ((expected + log_variances).sum(2) - (1 + log_variance).sum(1, keepdim=True)) / 2
+    within = (expected.sum(2) + log_variances.sum(1) - (1 + log_variance).sum(1, keepdim=True)) / 2
     return (log_gamma.exp() * (within + log_gamma - logits.log_softmax(0))).sum(1).mean()

@@ -73,14 +73,19 @@ def _exp(x):
     x = x if x > LOWEST else LOWEST
     k = np.floor(x * LOG2E + HALF)
     x = (x - k * LN2_HIGH) - k * LN2_LOW
-    q = (((((E5 * x + E4) * x + E3) * x + E2) * x + E1) * x + E0) * x * x + x
+    x2 = x * x
+    q = (((E1 * x + E0) + (E3 * x + E2) * x2) + (E5 * x + E4) * (x2 * x2)) * x2 + x
     return _float_of(i32((i32(k) + BIAS) << MANTISSA)), q
 
 
 @inlined
 def _log1p_rest(x):
     """Return c(x) in log(1 + x) = x - x^2 / 2 + x^2 c(x), for sqrt(1/2) <= 1 + x <= sqrt(2)."""
-    return x * ((((((((L8 * x + L7) * x + L6) * x + L5) * x + L4) * x + L3) * x + L2) * x + L1) * x + L0)
+    x2 = x * x
+    x4 = x2 * x2
+    low = (L1 * x + L0) + (L3 * x + L2) * x2
+    high = (L5 * x + L4) + (L7 * x + L6) * x2
+    return x * (low + (high + L8 * x4) * x4)
 
 
 @inlined
