@@ -21,7 +21,7 @@ import torch
 
 import scdeepclust as sdc
 
-ROUNDS, FEW, MORE = 3, 1, 4
+ROUNDS, FEW, MORE = 3, 1, 6
 RESULTS = Path(__file__).parent / "results" / "vae_epoch.csv"
 
 
