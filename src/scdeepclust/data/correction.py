@@ -14,7 +14,7 @@ N_ROUNDS, N_PASSES, N_BLOCKS = 10, 3, 20
 FEWEST_OF_A_TYPE, MOST_TYPES = 30, 100
 WIDTH = 0.1  # of the soft assignment, on a scale where opposite directions are 4 apart
 DIVERSITY = 2.0  # power of the batches' imbalance by which a group repels the batches that it has too many of
-RIDGE = 1.0  # cells of an unshifted batch that every group is given
+RIDGE = 0.3  # cells of an unshifted batch that every group is given; groups have a few cells of a batch
 
 
 class Correction(Resizable):
