@@ -32,6 +32,7 @@ extensions = [
     "sphinx_design",
     "sphinxcontrib.bibtex",
     "house",
+    "tables",
 ]
 
 # _api.md is written by the extension `house` and included by api.md.
@@ -72,4 +73,5 @@ if os.environ.get("READTHEDOCS") == "True" or os.environ.get("SCDEEPCLUST_DOCS_I
 html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["_static"]
-html_theme_options = {"navigation_with_keys": False}
+html_css_files = ["custom.css"]
+html_theme_options = {"navigation_with_keys": False, "navbar_persistent": []}

@@ -9,7 +9,7 @@ import re
 import shutil
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sphinx.util.docutils import SphinxDirective
 
@@ -23,16 +23,25 @@ if TYPE_CHECKING:
 
 AREAS = ("tl", "pp", "pl", "methods", "metrics", "datasets")
 DOCS = Path(__file__).parents[1]
-MEASURED = DOCS.parent / "benchmarks" / "results" / "clustering.md"
+RESULTS = DOCS.parent / "benchmarks" / "results"
+MEASURED = RESULTS / "clustering.md"
+REPRESENTATIONS = RESULTS / "representations.md"
 MEANS = """
 The number of clusters was given, but for rows that end in ``_auto``, where the data chose it. Means over ten labelled count sets
 and five seeds; seconds of one thread from counts to clusters; peak memory of the process. From
 ``benchmarks/results/clustering.md``; :doc:`/benchmarks` has each set.
 """
+APART = """
+The number of clusters was given. Means over ten labelled count sets; ``lineage`` is what the embedding keeps of neighbourhoods, 1 being
+all. From ``benchmarks/results/representations.md``; :doc:`/benchmarks` has each set, other forms, and the seeds.
+"""
+NAMED_THERE = {"contrastive": "graph", "none": "PCA"}  # rows whose name is not that of the method
 PAGES = "generated/methods"  # one each, made anew by every build
 PAGE = """# {title}
 
-`sdc.tl.deepclust(adata, "{name}")` · {place}
+`sdc.tl.deepclust(adata, "{name}")` · {place} · {{class}}`scdeepclust.methods.{method}`
+
+## Idea, source, and what differs
 
 ```{{eval-rst}}
 .. methods:: about {name}
@@ -57,9 +66,9 @@ Keywords of {{func}}`scdeepclust.tl.deepclust` and {{class}}`scdeepclust.Model`,
 .. methods:: parameters {name}
 ```
 
-## The method's file
+## Code
 
-:::{{dropdown}} {code}
+:::{{dropdown}} {file}
 ```{{literalinclude}} {code}
 :language: python
 ```
@@ -101,19 +110,31 @@ def example(method: type) -> list[str]:
     return text.splitlines() if found else []
 
 
-def scores() -> dict[str, dict[str, str]]:
-    """The last table of the rendered benchmark: means over the labelled count sets, by method."""
-    *_, table = MEASURED.read_text(encoding="utf-8").strip().split("\n\n")
+def rows_of(table: str) -> dict[str, dict[str, str]]:
+    """A rendered table, by the names of its rows."""
     (_, *columns), _, *rows = ([cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines())
     return {name: dict(zip(columns, values, strict=True)) for name, *values in rows}
+
+
+def scores() -> dict[str, dict[str, str]]:
+    """The last table of the rendered benchmark: means over the labelled count sets, by method."""
+    return rows_of(MEASURED.read_text(encoding="utf-8").strip().split("\n\n")[-1])
+
+
+def scores_apart() -> dict[str, dict[str, str]]:
+    """Means of the representations, with the number of clusters given: the first table that has no data sets."""
+    tables = REPRESENTATIONS.read_text(encoding="utf-8").strip().split("\n\n")
+    return rows_of(next(table for table in tables if table.startswith("|  | ARI |")))
 
 
 def page(name: str, method: type) -> str:
     """A method's page: what its code says of it, and between that what was written by hand, if anything was."""
     code = os.path.relpath(inspect.getfile(method), DOCS / PAGES)
+    file = os.path.relpath(inspect.getfile(method), DOCS.parent)
     by_hand = f"```{{include}} ../../method/{name}.md\n```\n" if (DOCS / "method" / f"{name}.md").exists() else ""
     title = method.__name__ if method.__name__.lower() == name else name
-    return PAGE.format(name=name, title=title, place=place(method), code=code, by_hand=by_hand)
+    names = {"name": name, "title": title, "method": method.__name__, "place": place(method)}
+    return PAGE.format(**names, code=code, file=file, by_hand=by_hand)
 
 
 def parameters(method: type) -> list[str]:
@@ -131,8 +152,8 @@ def parameters(method: type) -> list[str]:
 class Methods(SphinxDirective):
     """Tables made from the registry.
 
-    `.. methods::` is the table of methods, `.. methods:: parameters` the parameters of each and `.. methods:: measured`
-    their scores; a name after that is for this method alone, and `.. methods:: about NAME` and `.. methods:: example NAME` are its docstring.
+    `.. methods::` is the table of methods and `.. methods:: measured` their scores; a name after that is for this method alone.
+    `.. methods:: about NAME`, `.. methods:: example NAME` and `.. methods:: parameters NAME` are its docstring.
     """
 
     optional_arguments = 2
@@ -140,9 +161,10 @@ class Methods(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Parse the lines made from the registry."""
         found = {name: registry()[name] for name in self.arguments[1:]} or registry()
-        known = {"about": self.about, "example": self.example, "parameters": self.each, "measured": self.measured}
+        known = {"about": self.about, "example": self.example, "parameters": self.parameters, "measured": self.measured}
         make = known[self.arguments[0]] if self.arguments else self.table
         self.env.note_dependency(str(MEASURED))
+        self.env.note_dependency(str(REPRESENTATIONS))
         lines = [".. currentmodule:: scdeepclust.methods", "", *make(found)]
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
@@ -163,29 +185,44 @@ class Methods(SphinxDirective):
         """What the docstring shows."""
         return [line for method in methods.values() for line in example(method)]
 
-    def each(self, methods: dict[str, type]) -> list[str]:
-        """A table of parameters; a rubric over each where there are several."""
-        lines = []
-        for name, method in methods.items():
-            lines += [f'.. rubric:: {method.__name__}: ``method="{name}"``', ""] if len(methods) > 1 else []
-            lines += parameters(method)
-        return lines
+    def parameters(self, methods: dict[str, type]) -> list[str]:
+        """What a method takes."""
+        return [line for method in methods.values() for line in parameters(method)]
 
     def measured(self, methods: dict[str, type]) -> list[str]:
         """Means over the labelled count sets, the highest agreement first; baselines where all methods are asked for."""
         there = scores()
-        if not methods.keys() & there.keys():
-            return ["Not in the benchmark of :doc:`/benchmarks` yet."]
+        baselines = there.keys() - registry().keys() if len(methods) > 1 else set()
         columns = {"ARI": "ARI", "NMI": "NMI", "macro_F1": "macro F1", "seconds": "seconds", "peak_mb": "MB"}
+        lines = self.ranked(
+            {name: there[name] for name in there if name in methods or name in baselines}, columns, MEANS
+        )
+        apart = {name: scores_apart().get(NAMED_THERE.get(name, name)) for name in methods if name not in there}
+        found = dict(sorted(((n, s) for n, s in apart.items() if s), key=lambda pair: -float(pair[1]["ARI"])))
+        columns = {"ARI": "ARI", "NMI": "NMI", "lineage": "lineage", "seconds": "seconds"}
+        lines += self.ranked(found, columns, APART)
+        elsewhere = [f":doc:`{name} </{PAGES}/{name}>`" for name in apart if name not in found]
+        if elsewhere:
+            who = ", ".join(elsewhere) if len(methods) > 1 else "this method"
+            lines += [f"What was measured of {who} is in tables of its own: :doc:`/benchmarks`."]
+        return lines
+
+    def ranked(self, rows: dict[str, dict[str, str]], columns: dict[str, str], said: str) -> list[str]:
+        """A table of scores with links to methods, and what to know of it; nothing without rows."""
+        if not rows:
+            return []
         lines = [".. list-table::", "   :header-rows: 1", ""]
         lines += ["   * - ``method=``", *(f"     - {title}" for title in columns.values())]
-        baselines = there.keys() - registry().keys() if len(methods) > 1 else set()
-        for name in (name for name in there if name in methods or name in baselines):
-            shown = f"``{name}``" if name in baselines else f":doc:`{name} </{PAGES}/{name}>`"
-            lines += [f"   * - {shown}", *(f"     - {there[name][c]}" for c in columns)]
-        missing = [f"``{name}``" for name in methods if name not in there]
-        lines += ["", f"Not in the benchmark yet: {', '.join(missing)}." if missing else ""]
-        return [*lines, "", MEANS]
+        for name, row in rows.items():
+            shown = f":doc:`{name} </{PAGES}/{name}>`" if name in registry() else f"``{name}``"
+            lines += [f"   * - {shown}", *(f"     - {row[c]}" for c in columns)]
+        return [*lines, "", *said.splitlines(), ""]
+
+
+def mark_up_results(*heard: Any) -> None:
+    """What a function returns or stores is code; napoleon, which runs before, makes bold words with backticks of it."""
+    lines = heard[-1]
+    lines[:] = [re.sub(r"\*\*(`.+?)\*\*", r"\1", line) for line in lines]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -197,4 +234,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     for name, method in registry().items():
         (docs / PAGES / f"{name}.md").write_text(page(name, method), encoding="utf-8")
     app.add_directive("methods", Methods)
+    app.connect("autodoc-process-docstring", mark_up_results, priority=600)  # napoleon's is 500
     return {"parallel_read_safe": True}
