@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from pathlib import Path
@@ -59,6 +60,50 @@ def test_a_peer_is_given_values_and_a_number_and_its_labels_come_back(benchmark,
         if row == "clustpy_dec_own":
             np.testing.assert_array_equal(labels, [0, 1, 0, 2, 1])
     assert '{"files": ["x", "n_clusters"], "modules": []}' in {row for _, row, *_ in found}
+
+
+def test_rows_told_the_number_of_clusters_are_kept_apart(benchmark):
+    rows, peers = benchmark("rows"), benchmark("peers")
+    every = {row for names in rows.every().values() for row in names}
+    assert peers.UNTOLD <= rows.UNTOLD <= every
+    untold = {row for row in every if not rows.told(row)}
+    assert untold == rows.UNTOLD | {row for row in every if row.endswith("_auto")} | {"scvi_leiden"}
+
+
+def test_tables_say_which_rows_were_told_the_number_of_clusters(benchmark, tmp_path):
+    clustering = benchmark("clustering")
+    head = "method,dataset,seed,ACC,NMI,AMI,ARI,macro_F1,n_clusters,n_types,n_obs,seconds,peak_mb,preservation"
+    methods = ("idec", "idec_auto", "eschr", "scvi_tools_kmeans")
+    rows = [f"{method},pollen14,0,0.5,0.5,0.5,0.25,0.5,3,4,100,1,1," for method in methods]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join([head, *rows]))
+    _, told, _, untold, *_, scores = clustering.tables(path)
+    assert [method for method in methods if f"| {method} |" in told] == ["idec", "scvi_tools_kmeans"]
+    assert [method for method in methods if f"| {method} |" in untold] == ["idec_auto", "eschr"]
+    lost = {line.split(" | ")[0].strip("| "): line.split(" | ")[-1].strip("| ") for line in scores.splitlines()}
+    assert float(lost["idec"]) == 1
+    assert lost["eschr"] == ""  # it may well have fewer clusters than there are types
+
+
+@pytest.mark.parametrize("job", ["scvi_tools", "eschr", "desctorch", "clustpy_dec"])
+def test_peers_that_preprocess_counts_are_given_counts(benchmark, counts, monkeypatch, job):
+    rows = benchmark("rows")
+    counts.var["highly_variable"] = np.arange(counts.n_vars) < 60
+    monkeypatch.setattr(rows, "scanpy_pcs", lambda *_: "components")
+    monkeypatch.setattr(rows.peers, "labels", lambda _job, _python, x, **_: x)
+    given = rows.by_peer(job, "python", counts, {}, n_clusters=3, seeds=[0])
+    assert rows.needs_counts(job) == (job != "clustpy_dec")
+    if job == "clustpy_dec":
+        assert given == "components"
+    else:
+        np.testing.assert_array_equal(given, counts.X.toarray()[:, :60])
+
+
+def test_programs_of_peers_know_nothing_of_ours_and_old_pythons_read_them(benchmark):
+    for name in [*(f"{peer}_peer" for peer in benchmark("peers").JOBS), "exchange"]:
+        tree = ast.parse((FOLDER / "peers" / f"{name}.py").read_text(), feature_version=(3, 8))
+        lines = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert not [ast.unparse(line) for line in lines if "scdeepclust" in ast.unparse(line)]
 
 
 def test_where_there_are_no_batches_knowing_them_changes_nothing(benchmark, tmp_path):

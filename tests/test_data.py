@@ -364,14 +364,41 @@ def test_more_neighbours_than_cells_are_all_others():
     assert [sorted(row) for row in indices.tolist()] == [[j for j in range(5) if j != i] for i in range(5)]
 
 
-@pytest.mark.slow
-def test_the_approximate_search_finds_nearly_all(monkeypatch):
-    x = np.random.default_rng(0).normal(size=(3000, 5)).astype(np.float32)
-    exact, _ = diffusion.neighbors(x, 10)
-    monkeypatch.setattr("scdeepclust.diffusion.graph.EXACT_UP_TO", 0)
-    found, _ = diffusion.neighbors(x, 10)
-    assert not (found == np.arange(3000)[:, None]).any()
-    assert np.mean([len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)]) > 9.7
+@pytest.fixture
+def by_lists(monkeypatch):
+    """Few cells searched as many are."""
+    monkeypatch.setattr("scdeepclust.diffusion.search.EXACT_UP_TO", 0)
+
+
+@pytest.mark.parametrize("n_neighbors", [10, 100])
+def test_the_search_by_lists_finds_nearly_all(by_lists, n_neighbors):
+    x = np.random.default_rng(0).normal(size=(12_000, 5)).astype(np.float32)
+    some = np.arange(0, 12_000, 40)
+    exact, at = diffusion.neighbors(x, n_neighbors, rows=some)
+    found, distances = diffusion.neighbors(x, n_neighbors)
+    assert not (found == np.arange(12_000)[:, None]).any()
+    assert (np.diff(distances, axis=1) >= 0).all()
+    shared = [len(np.intersect1d(*pair)) for pair in zip(exact, found[some], strict=True)]
+    assert np.mean(shared) > 0.98 * n_neighbors
+    assert (distances[some] / at).mean() < 1.01
+    for again, first in zip(diffusion.neighbors(x, n_neighbors), (found, distances), strict=True):
+        np.testing.assert_array_equal(again, first)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(5, 300), n_places=st.integers(1, 300), k=st.integers(1, 400))
+def test_the_search_by_lists_of_few_or_equal_cells_is_exact(seed, n, n_places, k):
+    """All lists are looked through where there are no more than are probed anyway, and as many as hold k cells otherwise."""
+    x = np.random.default_rng(seed).normal(size=(n_places, 3)).astype(np.float32)
+    x = x[np.random.default_rng(seed).integers(n_places, size=n)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scdeepclust.diffusion.search.EXACT_UP_TO", 0)
+        found, distances = diffusion.neighbors(x, k)
+    exact, at = diffusion.neighbors(x, k)
+    assert found.shape == exact.shape == (n, min(k, n - 1))
+    assert not (found == np.arange(n)[:, None]).any()
+    assert all(len(set(row)) == len(row) for row in found.tolist())
+    np.testing.assert_allclose(distances, at, atol=1e-3)
 
 
 def test_centres_are_means_of_clusters(ten_thousand):

@@ -473,7 +473,8 @@ def test_scvi_learns_from_the_loss_and_gradients_of_scvi_tools(scvi, types, like
     adata = types.copy()
     adata.X = (adata.X.multiply(np.random.default_rng(0).integers(1, 300, (300, 1)))).tocsr().astype(np.float32)
     scvi.model.SCVI.setup_anndata(adata)
-    with torch.random.fork_rng():  # from some weights theirs, in float32, is itself off by 1e-5 of what it is in float64
+    # From some weights theirs, in float32, is itself off by 1e-5 of what it is in float64.
+    with torch.random.fork_rng():
         torch.manual_seed(2)
         model = scvi.model.SCVI(adata, gene_likelihood=likelihood)
     cells = next(iter(scvi.dataloaders.AnnDataLoader(model.adata_manager, batch_size=128)))

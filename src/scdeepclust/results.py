@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOISE = "noise"  # the category of cells that belong nowhere
 RECORDED = (
-    *("scdeepclust", "anndata", "igraph", "numba", "numpy", "pynndescent", "scanpy", "scikit-learn", "scikit-misc"),
+    *("scdeepclust", "anndata", "igraph", "numba", "numpy", "scanpy", "scikit-learn", "scikit-misc"),
     *("scipy", "torch"),
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..diffusion import communities_at
-from ..diffusion.graph import EXACT_UP_TO
+from ..diffusion.partition import MOST_CELLS
 from ..diffusion.signal import after, joins, sums
 
 # K-medoids holds all distances at once; agglomeration and density, too, take too long for more cells than these.
@@ -84,7 +84,7 @@ def find(
     everyone = np.arange(len(z))
     if kind in {"kmeans", "gmm"}:
         # Starts matter more than cells.
-        some = _sample(everyone, EXACT_UP_TO, random_state)
+        some = _sample(everyone, MOST_CELLS, random_state)
         found = _kmeans(z[some], n_clusters, start, n_init, random_state)
         if kind == "gmm":
             return _gmm(z[some], some, found, random_state)

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clusters": ["ClusterSums", "average_within", "cluster_sums", "wak"],
-        "graph": ["EXACT_UP_TO", "average", "average_over", "connectivities", "into_scanpy", "neighbors"],
+        "graph": ["average", "average_over", "connectivities", "into_scanpy"],
         "kernel": [
             "SCALE",
             "WEIGHTS",
@@ -20,8 +20,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "normalized",
             "within",
         ],
+        "kmeans": ["fewer_allowed"],
         "noise2self": ["loss_of_each", "loss_of_kernel", "loss_of_mean"],
-        "partition": ["additive", "centers", "communities", "communities_at", "fewer_allowed", "means", "nearest_to"],
+        "partition": ["MOST_CELLS", "additive", "centers", "communities", "communities_at", "means", "nearest_to"],
+        "search": ["neighbors"],
         "splitting": ["rotation", "split_columns", "thin"],
     },
 )

@@ -1,4 +1,4 @@
-"""Nearest neighbours and averages over them."""
+"""Graphs of nearest neighbours and averages over them."""
 
 from __future__ import annotations
 
@@ -7,49 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from .search import neighbors
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
-EXACT_UP_TO = 20_000  # cells; above, an approximate search with recall of 0.99 is several times faster
-
 CHUNK = 4096  # cells whose neighbours' features are held at once
-
-
-def neighbors(
-    x: np.ndarray, n_neighbors: int, *, rows: np.ndarray | None = None, random_state: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest neighbours of each cell, itself left out.
-
-    Parameters
-    ----------
-    x
-        Cells x features.
-    n_neighbors
-        How many; at most the number of other cells.
-    rows
-        Cells whose neighbours are wanted; None for all. Of some of the cells the search is always exact.
-    random_state
-        Seed of the approximate search, which serves more than 20,000 cells.
-
-    Returns
-    -------
-    Indices and Euclidean distances, each cells x `n_neighbors`, nearest first.
-    """
-    x = np.ascontiguousarray(x, dtype=np.float32)
-    k = min(n_neighbors, len(x) - 1) + 1
-    if rows is not None or len(x) <= EXACT_UP_TO:
-        from sklearn.neighbors import NearestNeighbors
-
-        found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x)
-        distances, indices = found.kneighbors(x if rows is None else x[rows])
-    else:
-        from pynndescent import NNDescent
-
-        indices, distances = NNDescent(x, n_neighbors=k, random_state=random_state).neighbor_graph
-    # A cell is not always its own first neighbour: duplicates may come before it, or an approximate search miss it.
-    itself = np.arange(len(x)) if rows is None else rows
-    self_last = np.argsort(indices == itself[:, None], axis=1, kind="stable")[:, : k - 1]
-    return np.take_along_axis(indices, self_last, 1), np.take_along_axis(distances, self_last, 1)
 
 
 def into_scanpy(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
-from contextlib import contextmanager
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .graph import EXACT_UP_TO, average, connectivities
+from .graph import average, connectivities
+from .kmeans import fewer_allowed
 
+MOST_CELLS = 20_000  # from which clusters start: starts matter more than cells
 MOST_TURNS, ENOUGH = 50, 1e-4  # of partitions that take turns, until a turn gains less than this share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 def centers(
@@ -51,8 +51,8 @@ def centers(
     -------
     Mean embedding of each cluster, clusters x latent.
     """
-    if len(z) > EXACT_UP_TO:
-        some = np.random.default_rng(random_state).choice(len(z), EXACT_UP_TO, replace=False)
+    if len(z) > MOST_CELLS:
+        some = np.random.default_rng(random_state).choice(len(z), MOST_CELLS, replace=False)
         z, smooth = z[some], None if smooth is None else smooth[some]
     from sklearn.cluster import KMeans
 
@@ -136,16 +136,6 @@ def additive(
         if loss < least or not best:
             best, least = labels, loss
     return [*fixed, *best[len(fixed) :]]
-
-
-@contextmanager
-def fewer_allowed() -> Iterator[None]:
-    """Let k-means find fewer clusters than asked for, where fewer cells differ."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
 
 
 def nearest_to(x: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Every method, found by looking: one file each, none named anywhere else. Loading them needs no torch."""
+"""The methods, as classes with their parameters; `registry()` lists them by name.
+
+Each is a file of its own, found by looking and named nowhere else. Loading them needs no torch.
+"""
 
 from __future__ import annotations
 

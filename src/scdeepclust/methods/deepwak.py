@@ -307,8 +307,8 @@ class DeePWAK(FeatureMethod):
     def starts(self, smooth: np.ndarray, partition: np.ndarray | None, seed: int) -> list[np.ndarray]:
         """Labels for each head to start from: partitions whose means add up to the cells."""
         few = np.arange(len(smooth))
-        if len(smooth) > diffusion.EXACT_UP_TO:  # starts matter more than cells
-            few = np.random.default_rng(seed).choice(few, diffusion.EXACT_UP_TO, replace=False)
+        if len(smooth) > diffusion.MOST_CELLS:  # starts matter more than cells
+            few = np.random.default_rng(seed).choice(few, diffusion.MOST_CELLS, replace=False)
         labels = diffusion.additive(
             smooth[few],
             min(self.n_clusters, len(few)) if self.n_clusters is not None else int(partition.max()) + 1,

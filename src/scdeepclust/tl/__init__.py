@@ -1,4 +1,4 @@
-"""Tools: cluster cells, label new ones."""
+"""Tools: cluster cells, choose their number, find lineages, label new cells, test what clusters hold."""
 
 from __future__ import annotations
 

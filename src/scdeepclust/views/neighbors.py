@@ -27,7 +27,7 @@ def mutual(x: np.ndarray, y: np.ndarray, n_neighbors: int, *, random_state: int 
     n_neighbors
         Nearest neighbours in which the other cell has to be.
     random_state
-        Seed of the approximate search, which serves more than 20,000 cells.
+        Seed of the approximate search, which serves more than 10,000 cells.
 
     Returns
     -------
