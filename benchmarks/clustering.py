@@ -114,6 +114,7 @@ def tables(path=CSV):
     had no cells; `preservation` is that of lineages (`scdeepclust.metrics.lineage_preservation`), where it was measured.
     """
     import pandas as pd
+    from rows import told
 
     rows = pd.read_csv(path).drop_duplicates(["method", "dataset", "seed"], keep="last").reindex(columns=COLUMNS)
     cells = {"index": "method", "columns": "dataset"}
@@ -124,7 +125,7 @@ def tables(path=CSV):
     order = mean.assign(average=average, some=mean[shared].mean(axis=1)).sort_values(
         ["average", "some"], ascending=False
     )
-    untold = order.index.str.endswith(("_auto", "leiden", "leiden_best"))
+    given = order.index.map(told).astype(bool)
     columns = [*shared, *mean.columns.intersection(MEASURED)]
 
     def by_set(methods):
@@ -136,14 +137,14 @@ def tables(path=CSV):
     kept = rows[rows["dataset"].isin(shared)]
     values = ["ARI", "NMI", "AMI", "ACC", "macro_F1", "seconds", "peak_mb", "preservation"]
     scores = kept.groupby(["method", "dataset"])[values].mean().loc[complete].groupby("method").mean()
-    told = rows[rows["method"].isin(order.index[~untold])]
-    scores["lost"] = (told["n_clusters"] < told["n_types"]).groupby(told["method"]).sum()
+    runs = rows[rows["method"].isin(order.index[given])]
+    scores["lost"] = (runs["n_clusters"] < runs["n_types"]).groupby(runs["method"]).sum()
     scores = scores.round({"seconds": 1, "peak_mb": 0}).round(3).astype(object)
     return (
         "ARI, told the number of clusters:",
-        by_set(order.index[~untold]),
+        by_set(order.index[given]),
         "ARI, not told:",
-        by_set(order.index[untold]),
+        by_set(order.index[~given]),
         "CPU seconds:",
         harness.markdown(seconds.loc[order.index, columns].map("{:.1f}".format).replace("nan", "")),
         "Means over the sets with counts:",

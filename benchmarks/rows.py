@@ -18,8 +18,10 @@ VARIANTS = {f"{name}_auto": (name, {"n_clusters": None}) for name in sdc.methods
     "scvi_leiden": ("scvi", {"n_clusters": None, "cluster": "leiden", "resolution": 1.0}),
 }
 SCANPY = ["pca_kmeans", "pca_diffused_kmeans", "features_diffused_kmeans", "pca_leiden", "pca_leiden_best"]
+UNTOLD = {"pca_leiden", "pca_leiden_best"} | peers.UNTOLD
 # Rows that one training serves, by the name of the job that trains; other jobs have one row, of their name.
-TOGETHER = {"scvi": ("scvi", "scvi_auto", "scvi_leiden"), **peers.ROWS}
+AFTERWARDS = {name: (name, f"{name}_auto") for name in ("contrastive", "mae", "triplet")}  # find clusters once trained
+TOGETHER = {**AFTERWARDS, "scvi": ("scvi", "scvi_auto", "scvi_leiden"), **peers.ROWS}
 RESOLUTIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.3, 1.6, 2.0)
 
 
@@ -33,6 +35,12 @@ def every():
 def settings(row):
     """Method and parameters of a row of ours; nothing for the others."""
     return VARIANTS.get(row, (row, {}) if row in sdc.methods.registry() else None)
+
+
+def told(row):
+    """Whether a row is given the number of clusters."""
+    ours = settings(row)
+    return ours[1].get("n_clusters", "given") is not None if ours else row not in UNTOLD
 
 
 def needs_counts(job):
@@ -75,7 +83,7 @@ def ours(job, adata, source, *, n_clusters, seed, **parameters):
     for row in TOGETHER.get(job, (job,)):
         start = time.process_time()
         name, changed = settings(row)
-        trained = {"max_epochs": 0} if weights else {}
+        trained = steps_of(name, 0, 0) if weights else {}
         model = sdc.Model(
             adata, name, random_state=seed, **source, **{"n_clusters": n_clusters} | changed | parameters | trained
         )
@@ -146,8 +154,14 @@ def warm(job, adata, source, truth):
 
 def few_steps(method):
     """Parameters with which a method hardly trains."""
+    return steps_of(method, 20, 2)
+
+
+def steps_of(method, n_steps, n_epochs):
+    """Parameters with which a method trains for so many minibatches, or epochs where it counts these."""
     known = {f.name for f in fields(sdc.methods.registry()[method])}
-    return dict.fromkeys(known & {"pretrain_steps", "cluster_steps"}, 20) | dict.fromkeys(known & {"max_epochs"}, 2)
+    steps = dict.fromkeys(known & {"pretrain_steps", "cluster_steps"}, n_steps)
+    return steps | dict.fromkeys(known & {"max_epochs"}, n_epochs)
 
 
 def by_peer(job, python, adata, source, *, n_clusters, seeds):

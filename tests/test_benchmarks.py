@@ -143,3 +143,30 @@ def test_rows_that_share_a_training_are_those_of_separate_runs(benchmark, types)
         model = sdc.Model(types, name, random_state=1, max_epochs=2, **{"n_clusters": 3} | changed)
         model.train(progress=False)
         np.testing.assert_array_equal(labels, model.predict())
+
+
+@pytest.mark.parametrize("job", ["mae", "contrastive", "triplet"])
+def test_one_training_serves_a_number_given_and_chosen(benchmark, types, job):
+    """Rows that share a training have the labels that each would have alone."""
+    rows = benchmark("rows")
+    few = rows.few_steps(job)
+    assert set(rows.steps_of(job, 0, 0).values()) == {0}
+    together = {row: labels for row, labels, *_ in rows.ours(job, types, {}, n_clusters=2, seed=0, **few)}
+    rows.TOGETHER.pop(job)
+    for row in (job, f"{job}_auto"):
+        ((_, alone, *_),) = rows.ours(row, types, {}, n_clusters=2, seed=0, **few)
+        np.testing.assert_array_equal(together[row], alone)
+
+
+def test_the_table_of_the_authors_code_compares_within_seeds(benchmark, tmp_path, monkeypatch):
+    module = benchmark("scdeepcluster")
+    head = "who,dataset,seed,epochs,n_obs,pretraining_us,seconds,ARI,NMI"
+    runs = [("ours", 0, 10, 5, 0.5), ("theirs", 0, 40, 30, 0.7), ("ours", 1, 20, 5, 0.6), ("theirs", 1, 100, 10, 0.7)]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join([head, *(f"{w},a,{s},80,9,{us},{t},{ari},0.5" for w, s, us, t, ari in runs)]))
+    monkeypatch.setattr(module, "CSV", path)
+    names, _, values = (line.split("|")[2:-1] for line in module.table().splitlines())
+    row = {name.strip(): value.strip() for name, value in zip(names, values, strict=True)}
+    assert row["pretraining, us/cell, ratio"] == "4.5"  # the median of 4 and 5
+    assert row["whole run, s, ratio"] == "4.0"  # of 6 and 2
+    assert row["ARI, ours"] == "0.550 ± 0.071"

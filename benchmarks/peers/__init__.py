@@ -20,14 +20,18 @@ HERE = Path(__file__).parent
 JOBS = {
     "clustpy": {f"clustpy_{m}": (f"clustpy_{m}", f"clustpy_{m}_own") for m in ("dec", "idec", "dcn", "vade")},
     "scvi_tools": {"scvi_tools": ("scvi_tools_kmeans", "scvi_tools_leiden")},
+    "eschr": {"eschr": ("eschr",)},
+    "desctorch": {"desctorch": ("desctorch",)},
 }
+COUNTS = {"scvi_tools", "eschr", "desctorch"}  # peers that preprocess counts themselves; others read components
+UNTOLD = {"scvi_tools_leiden", "eschr", "desctorch"}  # rows that make nothing of the number of clusters
 ROWS = {job: rows for jobs in JOBS.values() for job, rows in jobs.items()}
 PEER = {job: peer for peer, jobs in JOBS.items() for job in jobs}
 
 
 def reads_counts(job):
     """Whether a job reads counts of genes, not principal components."""
-    return PEER.get(job) == "scvi_tools"
+    return PEER.get(job) in COUNTS
 
 
 def labels(job, python, x, *, n_clusters, seeds):
