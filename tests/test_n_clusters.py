@@ -184,6 +184,22 @@ def test_without_a_split_clusters_of_noise_gain_by_the_genes_they_were_found_in(
     assert all(choice.record["gain"] > 3 * choice.record["gain_se"] for choice in choices)
 
 
+def test_splits_of_genes_are_drawn_until_there_is_no_doubt(five, monkeypatch):
+    """Five types are plain from one split; noise is asked of all."""
+    schemes, original = [], chooser.halve
+    monkeypatch.setattr(
+        chooser,
+        "halve",
+        lambda raw, scheme, *rest, **options: (schemes.append(scheme), original(raw, scheme, *rest, **options))[1],
+    )
+    structured = choose(five, n_splits=3)
+    assert structured.record["gain"] > 10 * structured.record["gain_se"]
+    assert (schemes.count("count_split"), schemes.count("gene_split")) == (3, 1)
+    schemes.clear()
+    assert all_are_one(of_noise("poisson", range(1), n_splits=3))
+    assert (schemes.count("count_split"), schemes.count("gene_split")) == (3, 3)
+
+
 # --------------------------------------------------------------------------------------------------------- what is stored
 
 

@@ -14,6 +14,8 @@ from ..diffusion import signal as signals
 from .halves import features, halve, need_labelled, resolve_scheme, without_empty_halves
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..data import Inputs, Raw
     from .halves import Halves
 
@@ -22,6 +24,7 @@ GUARD_RESOLUTIONS = (0.25, 0.5, 1.0)
 MOST_CLUSTERS = 50
 LONGEST = 3.0  # typical lengths of a cell's features
 MIN_ERRORS = 3.0  # standard errors above zero that the gain over a single cluster must be
+NO_DOUBT = 10.0  # standard errors from which no further split is asked
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def choose_n_clusters(
     fine = signals.by_size(fine)
     if scheme == "count_split":
         splits = [_alike_in_depth(halves, few, fine) for halves in splits]
-    gain, error = _gain([halve(few, "gene_split", inputs, rng, seed=seed) for _ in range(n_splits)], few, seed)
+    gain, error = _gain((halve(few, "gene_split", inputs, rng, seed=seed) for _ in range(n_splits)), few, seed)
     structured = gain > MIN_ERRORS * error
     path = signals.joins(
         [view for s in splits for view in _sums(s, fine, rng)],
@@ -197,26 +200,32 @@ def _alike_in_depth(halves: Halves, raw: Raw, labels: np.ndarray | None = None) 
     return replace(halves, x=x, y=y)
 
 
-def _gain(splits: list[Halves], raw: Raw, seed: int) -> tuple[float, float]:
+def _gain(splits: Iterable[Halves], raw: Raw, seed: int) -> tuple[float, float]:
     """The most that clusters by half of the genes say of the other half, and its standard error over cells.
+
+    It is the mean over splits, of which no more are drawn once there is no doubt that it is above zero.
 
     Genes that vary each on its own, however much, say nothing of others; nor does depth say anything of the shares
     that genes have of a cell's counts. Features do depend on depth, so that is regressed out where they are compared.
     """
-    best = np.zeros((len(splits), len(splits[0].x)))
-    for s, halves in enumerate(splits):
+    total, gain, error = np.zeros(len(raw)), 0.0, 0.0
+    for n, halves in enumerate(splits, 1):
+        best = np.zeros(len(raw))
         alike = _alike_in_depth(halves, raw) if raw.kind == "lognorm" else halves
         for labels in diffusion.communities_at(alike.x, GUARD_RESOLUTIONS, random_state=seed):
             if not labels.any():
                 continue
             if raw.kind == "counts":
-                gain = signals.poisson_gain(halves.b.values, labels)
+                found = signals.poisson_gain(halves.b.values, labels)
             else:
                 y, one = _bounded(alike.y), np.zeros_like(labels)
-                gain = signals.held_out_loss(y, one) - signals.held_out_loss(y, labels)
-            best[s] = gain if gain.mean() > best[s].mean() else best[s]
-    gain = best.mean(0)
-    return float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
+                found = signals.held_out_loss(y, one) - signals.held_out_loss(y, labels)
+            best = found if found.mean() > best.mean() else best
+        total += best
+        gain, error = float(total.mean() / n), float(total.std() / n / np.sqrt(len(total)))
+        if gain > NO_DOUBT * error:
+            break
+    return gain, error
 
 
 def _bounded(y: np.ndarray) -> np.ndarray:
