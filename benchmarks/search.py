@@ -8,8 +8,8 @@ Rows already in the CSV are kept, so an interrupted run goes on; delete the file
 process of its own, on a bootstrap of pbmc4k_10x (benchmarks/speed.py) with 2,000 genes, after a warm-up that pays for
 compilation. Goals are those of the project's performance notes.
 
-pass     For a number of components: the 100 nearest neighbours of all cells (exact below 20,000 cells, approximate from
-         there on), and the losses of all 100 numbers of neighbours on all cells and genes in one pass. Goal: search and
+pass     For a number of components: the 100 nearest neighbours of all cells (exact up to 10,000 cells, by lists
+         above), and the losses of all 100 numbers of neighbours on all cells and genes in one pass. Goal: search and
          pass together at most twice the search, from 20,000 cells on. `as run` is what `pp.neighbors` does for a number
          of components: it searches and scores 5,000 cells, with two kinds of weights.
 point    The pass, divided by its 100 points, against one point done alone: a kernel over k neighbours times the dense
