@@ -116,7 +116,7 @@ def table():
             line |= {f"{shown}, {who}": f"{both[values, who].median():.0f}" for who in ("ours", "theirs")}
             line[f"{shown}, ratio"] = f"{(both[values, 'theirs'] / both[values, 'ours']).median():.1f}"
         for who in ("ours", "theirs"):
-            line[f"ARI, {who}"] = f"{both['ARI', who].mean():.3f} ± {both['ARI', who].std():.3f}"
+            line[f"ARI, {who}"] = f"{both['ARI', who].mean():.3f} ± {both['ARI', who].std(ddof=0):.3f}"
         lines[name] = line
     return harness.markdown(pd.DataFrame(lines).T)
 
