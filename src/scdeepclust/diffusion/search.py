@@ -21,10 +21,10 @@ def neighbors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nearest neighbours of each cell, itself left out.
 
-    Among more than 10,000 cells about 99 of 100 are found: cells are put into lists around some of them (an inverted file:
-    Sivic and Zisserman, ICCV 2003, doi 10.1109/ICCV.2003.1238663), and the neighbours of a list's cells are looked for in it and
-    in the lists around it. That takes as long as pynndescent and, unlike it, does not spend half a minute in every new
-    process on compiling itself.
+    Among more than 10,000 cells about 99 of 100 are found: cells are put into lists around some of them (an inverted file,
+    as in Sivic and Zisserman, ICCV 2003), and the neighbours of a list's cells are looked for in it and in the lists around
+    it. That takes about as long as pynndescent, less for many neighbours, and does not compile itself for half a minute in
+    every new process.
 
     Parameters
     ----------
