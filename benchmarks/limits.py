@@ -148,7 +148,7 @@ def clocked(spent, names):
 
 
 def imports():
-    """Seconds of a process that does nothing but import, less those of one that does nothing."""
+    """Seconds of an import, each in a process of its own; that of nothing is what the clock itself costs."""
     code = "import time; start = time.process_time()\n{}\nprint(time.process_time() - start)"
     for shown, statement in IMPORTS.items():
         command = [sys.executable, "-W", "ignore", "-c", code.format(statement)]

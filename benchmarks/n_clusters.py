@@ -279,6 +279,7 @@ def tables(path=CSV):
             "ARI": f"{part['ARI'].mean():.3f}",
             "NMI": f"{part['NMI'].mean():.3f}",
             "ARI, counts": f"{counts['ARI'].mean():.3f}",
+            "ARI, counts without batches": f"{counts.drop(BATCHED, errors='ignore')['ARI'].mean():.3f}",
             "median abs log2(K/types)": f"{part['|log2|'].median():.2f}",
             "mean log2(K/types)": f"{part['log2_ratio'].mean():+.2f}",
             "rare types found": f"{part['n_rare_found'].sum():.1f} / {part['n_rare'].sum():.0f}",
