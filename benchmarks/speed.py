@@ -1,12 +1,16 @@
 """How fast, as ratios against a limit or a peer in the same run; seconds are of the machine named in the output.
 
     python benchmarks/speed.py               all parts, written to benchmarks/results/speed_*.md
-    python benchmarks/speed.py --part epoch  one of: epoch, end_to_end, process
+    python benchmarks/speed.py --part epoch  one of: epoch, end_to_end, process, steps
+    python benchmarks/speed.py --device cuda --part end_to_end steps --cells 100000 1000000
 
 epoch       A squared-error autoencoder's epoch on genes against the matrix products it consists of, timed alone.
 end_to_end  `tl.deepclust` with its defaults, from counts, with the number of clusters given (`ours`) and not (`chosen`),
             against scanpy's normalise + log1p + PCA + neighbors + leiden on the same cells; all warm (a first run compiles).
 process     The same in a process of its own, as on the command line: seconds with imports and compilation, and peak memory.
+steps       A training step of every method of ours, in a run of a few hundred.
+
+With `--device`, end_to_end and steps run on that device and on the CPU, and wall seconds count.
 
 Likelihoods against scvi-tools: benchmarks/likelihood.py. Cells: a bootstrap of pbmc4k_10x, each the sum of two thinned
 near neighbours, so that depth and density are those of real cells.
@@ -22,18 +26,42 @@ import sys
 import tempfile
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
 HERE = Path(__file__).parent
 N_CLUSTERS = 8
+AT_ONCE = 250_000  # cells that one process makes
+TRAINED = [
+    ("aekmeans", {}), ("dec", {}), ("idec", {}), ("idec", {"likelihood": "zinb"}), ("scdeepcluster", {}), ("vade", {}),
+    ("contrastive", {}), ("triplet", {}), ("dino", {}), ("mae", {}), ("deepwak", {}),
+]  # fmt: skip
 
 
 def bootstrap(n_obs, seed=0):
-    """`n_obs` cells x 2,000 genes made of real ones."""
+    """`n_obs` cells x 2,000 genes made of real ones; millions by several processes."""
     import numpy as np
     from anndata import AnnData
+    from scipy import sparse
+
+    if n_obs <= AT_ONCE:
+        values = thinned_pairs(n_obs, seed)
+    else:
+        n_parts = -(-n_obs // AT_ONCE)
+        sizes = [len(part) for part in np.array_split(np.arange(n_obs), n_parts)]
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+            values = sparse.vstack(list(pool.map(thinned_pairs, sizes, range(seed, seed + n_parts))), format="csr")
+    adata = AnnData(values[:, np.asarray(values.sum(0)).ravel() > 0])
+    adata.obs_names = [f"cell{i}" for i in range(n_obs)]
+    return adata
+
+
+def thinned_pairs(n_obs, seed):
+    """Counts of cells, each the sum of two thinned near neighbours."""
+    import numpy as np
     from scipy import sparse
     from sklearn.decomposition import TruncatedSVD
     from sklearn.neighbors import NearestNeighbors
@@ -54,19 +82,17 @@ def bootstrap(n_obs, seed=0):
 
     values = sparse.csr_matrix(thinned(first) + thinned(second))
     values.eliminate_zeros()
-    adata = AnnData(values[:, np.asarray(values.sum(0)).ravel() > 0])
-    adata.obs_names = [f"cell{i}" for i in range(n_obs)]
-    return adata
+    return values
 
 
-def ours(adata, n_clusters=N_CLUSTERS):
+def ours(adata, n_clusters=N_CLUSTERS, device="cpu"):
     import scdeepclust as sdc
 
-    sdc.tl.deepclust(adata, n_clusters=n_clusters, progress=False)
+    sdc.tl.deepclust(adata, n_clusters=n_clusters, device=device, progress=False)
 
 
-def chosen(adata):
-    ours(adata, None)
+def chosen(adata, device="cpu"):
+    ours(adata, None, device)
 
 
 def scanpys(adata):
@@ -84,6 +110,57 @@ def timed(run):
     wall, cpu = time.perf_counter(), time.process_time()
     run()
     return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def on_device(sizes, rounds, device):
+    """Wall seconds on the device, on the CPU and of scanpy, interleaved; the second run with the number of clusters chosen."""
+    runs = {
+        "ours": lambda adata: ours(adata, device=device),
+        "chosen": lambda adata: chosen(adata, device),
+        "ours on the CPU": ours,
+        "scanpy": scanpys,
+    }
+    small = bootstrap(21_000)
+    for run in runs.values():
+        run(small.copy())
+    for n_obs in sizes:
+        adata = bootstrap(n_obs)
+        seconds = [[timed(lambda run=run, a=adata: run(a.copy()))[0] for run in runs.values()] for _ in range(rounds)]
+        row = {"cells": n_obs} | {
+            f"{name}, s": median(column) for name, column in zip(runs, zip(*seconds, strict=True), strict=True)
+        }
+        yield row | {"CPU / device": median(one[2] / one[0] for one in seconds)}
+
+
+def steps(device, n_steps=100):
+    """Milliseconds of a training step of 256 cells, by difference of two runs, updates of targets included."""
+    from dataclasses import fields
+
+    import scdeepclust as sdc
+
+    adata = sdc.datasets.pbmc4k_10x()
+    n_batches = -(-adata.n_obs // 256)
+
+    def milliseconds(name, options, where):
+        known, spent = {field.name for field in fields(sdc.methods.registry()[name])}, []
+        for n in (n_steps, n_steps, 3 * n_steps):  # the first compiles
+            wanted = {
+                "n_clusters": N_CLUSTERS,
+                "pretrain_steps": n,
+                "cluster_steps": n,
+                "patience": n,
+                "tolerance": 0.0,
+            }
+            wanted = {key: value for key, value in wanted.items() if key in known}
+            model = sdc.Model(adata, name, device=where, **wanted, **options)
+            spent.append((timed(lambda model=model: model.train(progress=False))[0], len(model.history)))
+        (few, n_few), (more, n_more) = spent[1:]
+        return (more - few) / (n_more - n_few) / n_batches * 1e3
+
+    for name, options in TRAINED:
+        found = {where: milliseconds(name, options, where) for where in dict.fromkeys(("cpu", device))}
+        row = {"method": " ".join([name, *options.values()])} | {f"ms on {where}": ms for where, ms in found.items()}
+        yield row | {"ratio": found["cpu"] / found[device]}
 
 
 def end_to_end(sizes, rounds):
@@ -124,13 +201,13 @@ def epoch(rounds, hidden=(500, 500, 2000), n_latent=10, n_obs=4271):
         cells = inputs.cells(raw, device=torch.device("cpu"), batch_size=batch_size, with_counts=False)
         phase = method.pretrain(net, cells)
         trainer = Trainer(net, cells, seed=0, progress=False)
-        optimizer, every = trainer._optimizer(phase), torch.arange(len(cells))
-        trainer._epoch(phase, optimizer, every)
+        step, every = trainer._step(phase, trainer._optimizer(phase)), torch.arange(len(cells))
+        trainer._epoch(phase, step, every)
         n_batches = cells.n_batches()
         widths = (cells.rows.shape[1], *hidden, n_latent, *reversed(hidden), cells.rows.shape[1])
 
-        def one_epoch(trainer=trainer, phase=phase, optimizer=optimizer, every=every):
-            trainer._epoch(phase, optimizer, every)
+        def one_epoch(trainer=trainer, phase=phase, step=step, every=every):
+            trainer._epoch(phase, step, every)
 
         def one_limit(widths=widths, n_batches=n_batches):
             for _ in range(n_batches):
@@ -194,11 +271,15 @@ def markdown(title, rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--part", nargs="+", choices=["epoch", "end_to_end", "process"], default=["epoch", "end_to_end", "process"]
+        "--part",
+        nargs="+",
+        choices=["epoch", "end_to_end", "process", "steps"],
+        default=["epoch", "end_to_end", "process"],
     )
     parser.add_argument("--cells", nargs="+", type=int, default=[4_000, 20_000, 100_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -207,19 +288,30 @@ def main():
 
     torch.set_num_threads(options.threads)
     machine = f"{platform.machine()}, {options.threads} thread(s), torch {torch.__version__}"
+    elsewhere = options.device != "cpu"
+    if elsewhere:
+        machine = f"{torch.cuda.get_device_name(options.device)}, {machine}"
     tables = {
         "epoch": (
             "Epoch of a squared-error autoencoder against its matrix products",
             lambda: epoch(max(5, options.rounds)),
         ),
-        "end_to_end": ("From counts to clusters, against scanpy", lambda: end_to_end(options.cells, options.rounds)),
+        "end_to_end": (
+            "From counts to clusters, against scanpy",
+            lambda: (
+                on_device(options.cells, options.rounds, options.device)
+                if elsewhere
+                else end_to_end(options.cells, options.rounds)
+            ),
+        ),
+        "steps": ("Training steps", lambda: steps(options.device)),
         "process": ("In a new process", lambda: (row for n_obs in options.cells for row in process(n_obs))),
     }
     (HERE / "results").mkdir(exist_ok=True)
     for name in options.part:
         title, rows = tables[name]
         text = markdown(f"{title} ({machine})", rows())
-        (HERE / "results" / f"speed_{name}.md").write_text(text)
+        (HERE / "results" / f"speed_{name}{'_gpu' if elsewhere else ''}.md").write_text(text)
         print(text, flush=True)
 
 

@@ -14,11 +14,13 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 import scdeepclust as sdc
-from scdeepclust import datasets, diffusion
+from scdeepclust import datasets, diffusion, losses
 from scdeepclust.data import Cells, Inputs, align, read
 from scdeepclust.data.cells import Rows
+from scdeepclust.data.components import by_covariance
 from scdeepclust.data.expression import log_normalised
 from scdeepclust.data.read import as_csr
+from scdeepclust.diffusion.tensors import average, nearest
 
 CPU = torch.device("cpu")
 settings.register_profile("plain", deadline=None, max_examples=30, derandomize=True)
@@ -68,10 +70,16 @@ def test_genes_are_features_as_plain_numpy_has_them(outlier, transform, gene_sca
     assert (values[0, 3] < values[0].max()) or gene_scaling  # the outlier was clipped
 
 
+def on_gpu(values, n_pcs, *, device, seed):
+    return by_covariance(values, n_pcs, device)
+
+
 @transforms
-@pytest.mark.parametrize("route", ["sparse", "projected", "with counts"])
-def test_components_are_features_as_scikit_learn_has_them(outlier, transform, gene_scaling, route):
+@pytest.mark.parametrize("route", ["sparse", "projected", "with counts", "on a GPU"])
+def test_components_are_features_as_scikit_learn_has_them(outlier, transform, gene_scaling, route, monkeypatch):
     inputs, raw = Inputs("counts", transform, gene_scaling, 8), read(outlier)
+    if route == "on a GPU":  # its arithmetic, here on a CPU
+        monkeypatch.setattr("scdeepclust.data.inputs.principal_components", on_gpu)
     x = inputs.fit(raw, seed=0)
     assert inputs.n_features == 8
     x = None if route == "projected" else x
@@ -271,21 +279,21 @@ def test_epochs_are_shuffled_anew_and_the_same_again():
     assert [first, second] == two_epochs()
 
 
-@pytest.fixture(params=["scipy", "index arithmetic"])
+@pytest.fixture(params=["as they are", "padded"])
 def rows(request):
     """Both ways to gather rows; the second is that of a GPU, here on a CPU."""
-    matrix = sparse.random_array((50, 9), density=0.2, format="csr", rng=np.random.default_rng(0), dtype=np.float32)
-    matrix = sparse.vstack([matrix, sparse.csr_array((2, 9), dtype=np.float32)], format="csr")  # and empty ones
-    gather = Rows(matrix, CPU)
-    if request.param == "index arithmetic":
-        gather.matrix = None
-        gather.indptr = torch.as_tensor(matrix.indptr, dtype=torch.int64)
-        gather.indices, gather.data = torch.as_tensor(matrix.indices), torch.as_tensor(matrix.data)
-    return matrix, gather
+    some = sparse.random_array((50, 9), density=0.2, format="csr", rng=np.random.default_rng(0), dtype=np.float32)
+    empty = sparse.csr_array((2, 9), dtype=np.float32)
+    backwards = sparse.csr_array((np.float32([1, 2, 3]), [8, 1, 0], [0, 3]), shape=(1, 9))
+    full = sparse.csr_array(np.ones((1, 9), dtype=np.float32))
+    matrix = sparse.vstack([some, empty, backwards, full], format="csr")
+    return matrix, Rows(matrix, CPU, padded=request.param == "padded")
 
 
 @pytest.mark.parametrize(
-    "index", [[0], [3, 1, 2], [50, 7, 51, 7], [50, 51], list(range(52))], ids=["one", "three", "twice", "empty", "all"]
+    "index",
+    [[0], [3, 1, 2], [50, 7, 51, 7], [50, 51], [52, 1], [53, 4], list(range(54))],
+    ids=["one", "three", "twice", "empty", "unsorted", "full", "all"],
 )
 def test_gathered_rows_are_scipys(rows, index):
     matrix, gather = rows
@@ -293,6 +301,22 @@ def test_gathered_rows_are_scipys(rows, index):
     assert found.shape == (len(index), 9)
     assert found.row.tolist() == sorted(found.row.tolist())
     np.testing.assert_array_equal(found.dense(), matrix[index].toarray())
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+def test_counts_that_are_padded_are_as_likely(types, likelihood):
+    """Value and gradients."""
+    matrix, index = types.X.tocsr().astype(np.float32), torch.arange(0, 300, 7)
+    found = []
+    for padded in (False, True):
+        counts = Rows(matrix, CPU, padded=padded)[index]
+        generator = torch.Generator().manual_seed(0)
+        heads = [torch.randn(shape, generator=generator) for shape in (counts.shape, counts.shape[1:], counts.shape)]
+        heads = [head.double().requires_grad_() for head in heads[: 2 + (likelihood == "zinb")]]
+        loss = getattr(losses, likelihood)(*heads, counts)
+        found.append([loss, *torch.autograd.grad(loss, heads)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)
 
 
 # ----------------------------------------------------------------------------------------------------------- neighbours
@@ -359,6 +383,17 @@ def test_duplicates_are_neighbours_but_never_a_cell_of_itself(n_copies):
     np.testing.assert_array_equal(same[indices[:, :n_same]], np.repeat(same[:, None], n_same, 1))
 
 
+@pytest.mark.parametrize("at_once", [50, 2**28], ids=["few cells at once", "all at once"])
+def test_a_gpu_finds_the_same_neighbours_and_averages(at_once):
+    """Its arithmetic, here on a CPU."""
+    x = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    indices, _ = diffusion.neighbors(x, 7)
+    found = nearest(torch.from_numpy(x), 7, at_once=at_once)
+    np.testing.assert_array_equal(found, indices)
+    averaged = average(torch.from_numpy(x), found, 2)
+    np.testing.assert_allclose(averaged, diffusion.average_over(x, indices, 2), atol=1e-6)
+
+
 def test_more_neighbours_than_cells_are_all_others():
     indices, _ = diffusion.neighbors(np.arange(5.0)[:, None], 30)
     assert [sorted(row) for row in indices.tolist()] == [[j for j in range(5) if j != i] for i in range(5)]
@@ -381,6 +416,10 @@ def test_the_search_by_lists_finds_nearly_all(by_lists, n_neighbors):
     shared = [len(np.intersect1d(*pair)) for pair in zip(exact, found[some], strict=True)]
     assert np.mean(shared) > 0.98 * n_neighbors
     assert (distances[some] / at).mean() < 1.01
+    on_gpu = nearest(torch.from_numpy(x), n_neighbors, exact_up_to=0).numpy()  # the way of a GPU, here on a CPU
+    assert not (on_gpu == np.arange(12_000)[:, None]).any()
+    shared = [len(np.intersect1d(*pair)) for pair in zip(exact, on_gpu[some], strict=True)]
+    assert np.mean(shared) > 0.98 * n_neighbors
     for again, first in zip(diffusion.neighbors(x, n_neighbors), (found, distances), strict=True):
         np.testing.assert_array_equal(again, first)
 

@@ -15,6 +15,7 @@ import scdeepclust as sdc
 from scdeepclust import progress
 from scdeepclust.checkpoint import Checkpoint
 from scdeepclust.data import Cells
+from scdeepclust.data.cells import Rows
 from scdeepclust.schedule import Phase
 from scdeepclust.train import Interrupted, Trainer
 
@@ -336,3 +337,24 @@ def test_a_held_out_loss_below_zero_stops_like_any_other():
     assert trainer._gains(-1.1)
     trainer.best = {}
     assert trainer._gains(5.0)
+
+
+# ------------------------------------------------------------------------------------------- steps that a GPU records
+
+
+def test_a_step_that_a_gpu_records_asks_nothing_of_the_data(variant, types, monkeypatch):
+    """On torch's meta device tensors have shapes and no values, so asking for one is an error."""
+    seen, fit, meta = {}, Trainer.fit, torch.device("meta")
+    monkeypatch.setattr(Trainer, "fit", lambda self, phases: seen.update(cells=self.cells) or fit(self, phases))
+    model = trained(types, variant.small())
+    cells = seen["cells"]
+    monkeypatch.setattr(torch, "binomial", lambda count, *_, **__: torch.empty_like(count))  # meta has none
+    net, inputs = model.net.to(meta).train(), model.inputs.to(meta)
+    moved = {f.name: getattr(cells, f.name).to(meta) for f in fields(Cells) if torch.is_tensor(getattr(cells, f.name))}
+    rows = None if cells.rows is None else Rows(cells.rows.matrix, meta)
+    cells = replace(cells, device=meta, features=inputs.features, rows=rows, **moved)
+    phases = [phase for phase in model.method.schedule(net, cells, 0) if phase.epochs]
+    assert all(phase.alike for phase in phases) or variant.name == "deepwak"
+    for phase in phases:
+        if phase.alike:
+            assert all(term.device == meta for term in phase.loss(cells[torch.arange(20)]).values())

@@ -534,11 +534,11 @@ class Model:
         """Fit the transformation; several processes take that of the first."""
         x = None
         if n_processes() == 1:
-            x = self.inputs.fit(raw, seed=self.seed)
+            x = self.inputs.fit(raw, seed=self.seed, device=self.device)
         else:
 
             def fitted() -> dict[str, torch.Tensor]:
-                self.inputs.fit(raw, seed=self.seed)
+                self.inputs.fit(raw, seed=self.seed, device=self.device)
                 return self.inputs.state_dict()
 
             self.inputs.load_state_dict(from_rank_zero(fitted))

@@ -44,6 +44,9 @@ class Phase:
         Other learning rates, by the beginning of the parameters' names (`{"mixture.": 2e-3}`).
     decay
         Factor of all learning rates from one epoch to the next.
+    alike
+        Whether every minibatch of a size takes the same kernels on the same tensors, so that a GPU may record a step and
+        replay it: the loss asks Python nothing that changes, and what it reads is changed in place.
     max_norm
         Gradients whose norm is larger are shortened to it.
     run
@@ -68,6 +71,7 @@ class Phase:
     lr: float = 1e-3
     lr_of: Mapping[str, float] = field(default_factory=dict)
     decay: float = 1.0
+    alike: bool = False
     max_norm: float | None = None
     run: Callable[[bool], list[dict[str, float]]] | None = None
     after: Callable[[], None] | None = None

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .distributed import average_gradients, rank, total
+from .distributed import average_gradients, n_processes, rank, total
 from .progress import bar
+from .replay import Replay
 from .seeding import forked, reseed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .checkpoint import Checkpoint
     from .data import Cells
@@ -94,6 +95,7 @@ class Trainer:
         optimizer = self._optimizer(phase) if phase.epochs else None
         if first and stored:
             optimizer.load_state_dict(stored["optimizer"])
+        step = self._step(phase, optimizer)
         seen, held_out = self._split(phase)
         shown = bar(
             total=phase.epochs, initial=first, desc=phase.name, unit="epoch", disable=not self.show or not phase.epochs
@@ -112,8 +114,8 @@ class Trainer:
                     if epoch:  # the first refresh has nothing to compare with
                         row["label_change"] = changed
                 for group in optimizer.param_groups:
-                    group["lr"] = group["initial_lr"] * phase.decay**epoch
-                row |= self._epoch(phase, optimizer, seen)
+                    group["lr"] = self._rate(group, phase.decay**epoch)
+                row |= self._epoch(phase, step, seen)
                 if held_out is not None:
                     row["held_out"] = self._held_out(phase, held_out)
                 self.history.append(row)
@@ -156,7 +158,26 @@ class Trainer:
             if p.requires_grad and p.numel():
                 lr = next((lr for start, lr in phase.lr_of.items() if name.startswith(start)), phase.lr)
                 groups.setdefault(lr, []).append(p)
-        return torch.optim.Adam([{"params": p, "lr": lr, "initial_lr": lr} for lr, p in groups.items()], fused=True)
+        return torch.optim.Adam(
+            [{"params": p, "lr": lr, "initial_lr": lr} for lr, p in groups.items()],
+            fused=True,
+            capturable=self._replays(phase),
+        )
+
+    def _replays(self, phase: Phase) -> bool:
+        """Whether steps are recorded; several processes have to meet in each."""
+        return phase.alike and self.cells.device.type == "cuda" and n_processes() == 1
+
+    @staticmethod
+    def _rate(group: dict[str, Any], factor: float) -> float | Tensor:
+        """Learning rate of a group; where steps are recorded, in the place that a recording reads."""
+        rate = group["initial_lr"] * factor
+        if not group["capturable"]:
+            return rate
+        place, device = group["lr"], group["params"][0].device
+        if not isinstance(place, Tensor) or place.device != device:
+            place = torch.empty((), device=device)
+        return place.fill_(rate)
 
     def _split(self, phase: Phase) -> tuple[Tensor, Tensor | None]:
         """Cells to train on and cells held out; the same again when a run goes on."""
@@ -164,14 +185,11 @@ class Trainer:
             return torch.arange(len(self.cells)), None
         return self.cells.split(self.seed)
 
-    def _epoch(self, phase: Phase, optimizer: torch.optim.Optimizer, seen: Tensor) -> dict[str, float]:
-        # Noise and dropout draw from torch's global stream, which is forked for the run and follows our generator.
-        reseed(int(torch.randint(2**62, (), generator=self.generator)), self.cells.device)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        sums: dict[str, Tensor | float] = {}
-        n_seen = 0
-        for batch in self.cells.batches(seen, generator=self.generator):
-            terms = phase.loss(batch)
+    def _step(self, phase: Phase, optimizer: torch.optim.Optimizer | None) -> Callable[[Tensor], dict[str, Tensor]]:
+        """A step of training on the cells of a minibatch, which returns the terms of its loss, summed over the cells."""
+
+        def step(index: Tensor) -> dict[str, Tensor]:
+            terms = phase.loss(self.cells[index])
             optimizer.zero_grad(set_to_none=True)
             torch.stack(list(terms.values())).sum().backward()
             average_gradients(parameters)
@@ -181,10 +199,19 @@ class Trainer:
             if phase.after:
                 with torch.no_grad():
                     phase.after()
-            n_seen += len(batch.index)
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() * len(batch.index)
-        row = {name: float(value) / n_seen for name, value in sums.items()}
+            return {name: value.detach() * len(index) for name, value in terms.items()}
+
+        parameters = [p for group in optimizer.param_groups for p in group["params"]] if optimizer else []
+        return Replay(step) if self._replays(phase) else step
+
+    def _epoch(self, phase: Phase, step: Callable[[Tensor], dict[str, Tensor]], seen: Tensor) -> dict[str, float]:
+        # Noise and dropout draw from torch's global stream, which is forked for the run and follows our generator.
+        reseed(int(torch.randint(2**62, (), generator=self.generator)), self.cells.device)
+        sums: dict[str, Tensor | float] = {}
+        for index in self.cells.parts(seen, generator=self.generator):
+            for name, value in step(index).items():
+                sums[name] = sums.get(name, 0.0) + value
+        row = {name: float(value) / len(seen) for name, value in sums.items()}
         if not all(map(math.isfinite, row.values())):
             raise ValueError(_diverged(phase, ", ".join(f"{k} is {v}" for k, v in row.items())))
         return row
@@ -193,12 +220,14 @@ class Trainer:
     def _held_out(self, phase: Phase, held_out: Tensor) -> float:
         """Loss on the held-out cells; remembers the weights where it was lowest."""
         self.net.eval()
-        sums = torch.zeros(2, dtype=torch.float64)
+        losses, sizes = [], []
         for batch in self.cells.batches(held_out):
-            loss = torch.stack(list(phase.loss(batch).values())).sum()
-            sums += torch.tensor([float(loss) * len(batch.index), len(batch.index)], dtype=torch.float64)
+            losses.append(torch.stack(list(phase.loss(batch).values())).sum())
+            sizes.append(len(batch.index))
         self.net.train()
-        loss = float(total(sums)[0] / sums[1])
+        sizes = torch.tensor(sizes, dtype=torch.float64)
+        sums = total(torch.stack([torch.stack(losses).cpu().double() @ sizes, sizes.sum()]))
+        loss = float(sums[0] / sums[1])
         if self._gains(loss):
             self.best = {"loss": loss, "net": copy.deepcopy(self.net.state_dict()), "since": 0}
         else:

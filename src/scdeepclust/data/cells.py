@@ -33,27 +33,61 @@ class Batch(NamedTuple):
 
 
 class Rows:
-    """A CSR matrix on a device, from which rows are gathered as (row, gene, value)."""
+    """A CSR matrix on a device, from which rows are gathered as (row, gene, value).
 
-    def __init__(self, matrix: sparse.csr_array, device: torch.device) -> None:
+    Parameters
+    ----------
+    matrix
+        Cells x genes.
+    device
+        Where rows are gathered.
+    padded
+        Whether every cell is given equally many entries, the surplus being zeros of a gene that it does not have, so that
+        minibatches of a size are alike and Python need not ask a GPU how long they are. None pads for all but a CPU.
+    """
+
+    def __init__(self, matrix: sparse.csr_array, device: torch.device, *, padded: bool | None = None) -> None:
         self.shape = matrix.shape
+        padded = device.type != "cpu" if padded is None else padded
         # On a CPU a compiled loop gathers rows seven times faster than index arithmetic in torch does.
-        self.matrix = matrix if device.type == "cpu" else None
-        if self.matrix is None:
+        self.matrix = None if padded else matrix
+        if padded:
+            if not matrix.has_sorted_indices:
+                matrix = matrix.sorted_indices()
+            spare = _spare(matrix.indptr, matrix.indices, matrix.shape[1])
+            self.longest = int(np.diff(matrix.indptr).max(initial=1))
             self.indptr = torch.as_tensor(matrix.indptr, dtype=torch.int64, device=device)
             self.indices = torch.as_tensor(matrix.indices, dtype=torch.int32, device=device)
             self.data = torch.as_tensor(matrix.data, dtype=torch.float32, device=device)
+            self.spare = torch.as_tensor(spare, device=device)
 
     def __getitem__(self, index: Tensor) -> Counts:
         shape = (len(index), self.shape[1])
         if self.matrix is not None:
             parts = _gathered(self.matrix.indptr, self.matrix.indices, self.matrix.data, index.numpy())
             return Counts(*map(torch.from_numpy, parts), shape)
-        start = self.indptr[index]
-        length = self.indptr[index + 1] - start
-        row = torch.repeat_interleave(torch.arange(len(index), device=start.device), length)
-        where = torch.arange(len(row), device=start.device) + (start - length.cumsum(0) + length)[row]
-        return Counts(row, self.indices[where].long(), self.data[where], shape)
+        start, end = self.indptr[index, None], self.indptr[index + 1, None]
+        where = start + torch.arange(self.longest, device=start.device)
+        there = where < end
+        where = where.clamp(max=len(self.data) - 1)
+        gene = self.indices[where].long().where(there, self.spare[index, None])
+        value = self.data[where].where(there, 0)
+        row = torch.arange(len(index), device=start.device)[:, None].expand_as(gene)
+        return Counts(row.reshape(-1), gene.reshape(-1), value.reshape(-1), shape)
+
+
+@compiled
+def _spare(pointer, gene, n_genes):
+    """A gene that each cell of a CSR matrix does not have, or any where it has all."""
+    spare = np.zeros(len(pointer) - 1, np.int64)
+    for cell in range(len(spare)):
+        free = 0
+        for at in range(pointer[cell], pointer[cell + 1]):
+            if gene[at] != free:
+                break
+            free += 1
+        spare[cell] = min(free, n_genes - 1)
+    return spare
 
 
 @compiled
@@ -140,11 +174,12 @@ class Cells:
 
     def __getitem__(self, index: Tensor) -> Batch:
         index = index.to(self.device)
-        size = None if self.size is None else self.size[index]
+        size = None if self.size is None else self.size.index_select(0, index)
         rows = self.rows[index] if self.x is None or self.with_counts else None
         covariates = None if self.covariates is None else one_hot(self.covariates[0][index], self.covariates[1])
-        x = self.features(rows, size, covariates) if self.x is None else self.x[index]
-        target = x if self.target is None else self.target[index]
+        # index_select gathers rows up to seven times faster than indexing does
+        x = self.features(rows, size, covariates) if self.x is None else self.x.index_select(0, index)
+        target = x if self.target is None else self.target.index_select(0, index)
         return Batch(x, target, rows if self.with_counts else None, size, covariates, index)
 
     def n_batches(self, n_cells: int | None = None) -> int:
@@ -156,15 +191,19 @@ class Cells:
         """Passes over the cells that make at least so many minibatches."""
         return -(-n_steps // self.n_batches())
 
-    def batches(self, index: Tensor | None = None, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        """Minibatches of (some) cells, shuffled where a generator is given.
+    def parts(self, index: Tensor | None = None, *, generator: torch.Generator | None = None) -> Sequence[Tensor]:
+        """Which of (some) cells come in each minibatch, shuffled where a generator is given; on the device.
 
-        They are of nearly equal size, so that no epoch ends with a batch of a few cells.
+        Minibatches are of nearly equal size, so that no epoch ends with one of a few cells.
         """
         index = torch.arange(len(self)) if index is None else index
         if generator is not None:
             index = index[torch.randperm(len(index), generator=generator)]
-        for part in index.tensor_split(self.n_batches(len(index))):
+        return index.to(self.device).tensor_split(self.n_batches(len(index)))
+
+    def batches(self, index: Tensor | None = None, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """Minibatches of (some) cells, shuffled where a generator is given."""
+        for part in self.parts(index, generator=generator):
             yield self[part]
 
     def chunks(self, index: Tensor | None = None) -> Iterator[Batch]:

@@ -13,6 +13,7 @@ from .. import views
 from ..resizable import Resizable
 from .cells import CHUNK, Cells, Rows, one_hot
 from .checks import one_of, whole_number
+from .components import principal_components
 from .correction import Correction
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .raw import Raw
 
 TRANSFORMS = ("sqrt", "log1p", "log1p_counts")
+CPU = torch.device("cpu")
 CLIP = 10.0  # standard deviations above a gene's mean; higher values of rare genes would rule a squared error
 
 
@@ -95,16 +97,19 @@ class Inputs(Resizable):
             return Inputs(self.kind, "sqrt", 0.5, n_pcs)
         return Inputs(**self.config | {"n_pcs": self.n_pcs or n_pcs})
 
-    def fit(self, raw: Raw, *, seed: int) -> Tensor | None:
-        """Learn the transformation; returns the features of the cells where they were computed on the way."""
-        x = self._fit_features(raw, seed)
+    def fit(self, raw: Raw, *, seed: int, device: torch.device = CPU) -> Tensor | None:
+        """Learn the transformation; returns the features of the cells where they were computed on the way.
+
+        Both stay on the CPU; `device` is where components are looked for.
+        """
+        x = self._fit_features(raw, seed, device)
         if x is None or raw.covariates is None or max(map(len, raw.categories)) == 1:
             return x
         categories = _categories(raw)
         self.correction.fit(x, categories, seed=seed)
         return self.correction(x, categories)
 
-    def _fit_features(self, raw: Raw, seed: int) -> Tensor | None:
+    def _fit_features(self, raw: Raw, seed: int, device: torch.device) -> Tensor | None:
         if self.kind == "rep":
             return self._fit_axes(raw.values)
         if self.kind == "counts":
@@ -125,7 +130,7 @@ class Inputs(Resizable):
             spread = np.sqrt(((sd / scale) ** 2).mean())
             self.spread = torch.tensor(max(spread, 1e-12), dtype=torch.float32)
             return None
-        return self._fit_components(self._scaled(values), seed)
+        return self._fit_components(self._scaled(values), seed, device)
 
     def _fit_axes(self, values: np.ndarray) -> Tensor:
         """Turn a representation to its principal axes; nothing is lost, and the first axes matter most."""
@@ -139,14 +144,9 @@ class Inputs(Resizable):
         self.spread = torch.tensor(max(np.sqrt((centred**2).mean()), 1e-12), dtype=torch.float32)
         return torch.from_numpy((centred @ axes.T).astype(np.float32)) / self.spread
 
-    def _fit_components(self, values: sparse.csr_array, seed: int) -> Tensor:
-        from sklearn.decomposition import PCA
-
+    def _fit_components(self, values: sparse.csr_array, seed: int, device: torch.device) -> Tensor:
         n_pcs = min(self.n_pcs, min(values.shape) - 1)
-        pca = PCA(n_pcs, svd_solver="arpack", random_state=seed)
-        x = torch.from_numpy(np.ascontiguousarray(pca.fit_transform(values), dtype=np.float32))
-        self.components = torch.from_numpy(pca.components_.astype(np.float32))
-        self.mean = torch.from_numpy(np.asarray(pca.mean_, dtype=np.float32).ravel())
+        x, self.components, self.mean = principal_components(values, n_pcs, device=device, seed=seed)
         self.spread = x.square().mean().sqrt().clamp_min(1e-12)
         return x / self.spread
 

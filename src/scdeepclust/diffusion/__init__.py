@@ -1,4 +1,4 @@
-"""Nearest neighbours, averages over them, and clusters found on them; arrays in, arrays out, loaded on first use."""
+"""Nearest neighbours, averages over them, and clusters found on them; arrays (or tensors) in and out, loaded on first use."""
 
 from __future__ import annotations
 
@@ -25,5 +25,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "partition": ["MOST_CELLS", "additive", "centers", "communities", "communities_at", "means", "nearest_to"],
         "search": ["neighbors"],
         "splitting": ["rotation", "split_columns", "thin"],
+        "tensors": ["average_of", "neighbors_of"],
     },
 )

@@ -47,7 +47,7 @@ def neighbors(
         indices, distances = _nearest(x, x if rows is None else x[rows], k)
     else:
         indices, distances = np.empty((len(x), k), dtype=np.int64), np.empty((len(x), k), dtype=np.float32)
-        for cells, around in _lists(x, k, random_state):
+        for cells, around in lists(x, k, random_state):
             found, distances[cells] = _nearest(x[around], x[cells], k)
             indices[cells] = around[found]
     # A cell is not always its own first neighbour: duplicates may come before it.
@@ -63,8 +63,8 @@ def _nearest(x: np.ndarray, wanted: np.ndarray, k: int) -> tuple[np.ndarray, np.
     return indices, distances
 
 
-def _lists(x: np.ndarray, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Cells of each list, and those of at least `k` in it and in the lists around it."""
+def lists(x: np.ndarray, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cells of each list, and those, at least `k`, in it and in the lists around it."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import pairwise_distances
 

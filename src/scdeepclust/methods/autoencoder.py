@@ -107,12 +107,11 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
             raise ValueError(msg)
         if cells.x is None or not (self.n_diffusion or self.locality):
             return cells
-        x = cells.x.cpu().numpy()
-        indices, _ = diffusion.neighbors(x, self.n_neighbors, random_state=seed)
+        neighbors = diffusion.neighbors_of(cells.x, self.n_neighbors, random_state=seed)
         if self.locality:
-            cells = replace(cells, neighbors=cells.x.new_tensor(indices).long())
+            cells = replace(cells, neighbors=neighbors)
         if self.n_diffusion:
-            cells = replace(cells, target=cells.x.new_tensor(diffusion.average_over(x, indices, self.n_diffusion)))
+            cells = replace(cells, target=diffusion.average_of(cells.x, neighbors, self.n_diffusion))
         return cells
 
     def encode(self, net: nn.Module, batch: Batch) -> Tensor:
@@ -141,6 +140,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
             epochs=cells.n_epochs(self.pretrain_steps),
             loss=lambda batch: self.learn(net, cells, batch),
             patience=self.patience,
+            alike=True,
             lr=self.lr,
         )
 

@@ -440,7 +440,9 @@ class DeePWAK(FeatureMethod):
         """Remember the mean of each gene, which denoised expression is to keep."""
         if inputs.kind != "rep":
             depth = float(np.median(raw.totals)) / inputs.median_total if inputs.kind == "counts" else 1.0
-            net.gene_mean.copy_(inputs.mean_expression(raw) * depth)  # at the median depth of all cells
+            net.gene_mean.copy_(
+                inputs.mean_expression(raw).to(net.gene_mean) * depth
+            )  # at the median depth of all cells
             net.expression = inputs.expression
 
     def denoised(self, net: nn.Module, inputs: Inputs, z: Tensor) -> Tensor:

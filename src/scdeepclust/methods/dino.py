@@ -106,6 +106,7 @@ class DINO(ViewMethod):
                 loss=lambda batch: self.learn(net, cells, batch),
                 after=lambda: net.follow(self.teacher_momentum),
                 max_norm=3.0,  # as in the paper
+                alike=True,
                 lr=self.lr,
             ),
             self.find_clusters(net, cells, seed),
@@ -128,7 +129,7 @@ class DINO(ViewMethod):
         """Move the centre towards the mean of what the teacher told, over all processes."""
         from ..distributed import total
 
-        n = total(net.centre.new_tensor([sum(len(logits) for logits in told)]))
+        n = total(net.centre.new_full((1,), sum(len(logits) for logits in told)))
         mean = total(sum(logits.detach().sum(0) for logits in told)) / n
         net.centre.lerp_(mean, 1 - CENTRE_MOMENTUM)
 

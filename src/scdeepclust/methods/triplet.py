@@ -96,6 +96,7 @@ class Triplet(ContrastMethod):
                 "triplet",
                 epochs=cells.n_epochs(self.pretrain_steps),
                 loss=lambda batch: self.learn(net, cells, batch, same),
+                alike=True,
                 lr=self.lr,
             ),
             self.find_clusters(net, cells, seed),
@@ -103,6 +104,8 @@ class Triplet(ContrastMethod):
 
     def learn(self, net: nn.Module, cells: Cells, batch: Batch, same: views.SameLabel | None) -> dict[str, Tensor]:
         """Loss of one minibatch, zero where it has no triplet."""
+        import torch
+
         from ..distributed import total
 
         positive = batch.index
@@ -115,7 +118,8 @@ class Triplet(ContrastMethod):
             weights = _by_labels(known, weights)
         a, b = (net.project(x) for x in self.views_with(net, cells, batch, positive))
         loss, share = losses.semi_hard(a, b, margin=self.margin, weights=weights)
-        net.n_batches += total(net.n_batches.new_tensor([1, int(share == 0)]))
+        here = torch.stack([torch.ones_like(share), (share == 0).to(share)])
+        net.n_batches += total(here.detach().to(net.n_batches))
         return {"triplet": loss}
 
     def weights(self, cells: Cells, batch: Batch) -> Tensor | None:

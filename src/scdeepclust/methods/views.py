@@ -147,7 +147,10 @@ class ViewMethod(EncoderMethod, abstract=True):
         """Features of a view of each cell of a minibatch, and of one of another cell, or of the same."""
         one, two = self.seen(net, cells, batch)
         differs = other != batch.index
-        if differs.any():
+        if cells.device.type != "cpu":  # to see all anew is less work for a GPU than to wait for how many those are
+            if other is not batch.index:
+                two = next(self.seen(net, cells, cells[other])).where(differs[:, None], two)
+        elif differs.any():
             two = two.clone()
             two[differs] = next(self.seen(net, cells, cells[other[differs]]))
         if "mixup" in net.views:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..resizable import Resizable
+from ..resizable import Resizable, overwritten
 
 
 class Centroids(Resizable):
@@ -23,7 +23,7 @@ class Centroids(Resizable):
 
     def set(self, values: Tensor) -> None:
         """Take over `values`, in number and in place."""
-        self.weight.data = values.detach().to(self.weight).clone()
+        self.weight.data = overwritten(self.weight.data, values.detach().to(self.weight))
 
     def __len__(self) -> int:
         return len(self.weight)

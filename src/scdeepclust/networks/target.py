@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..distributed import gathered, total
 from ..losses.clustering.hardening import sharpen, student_t
-from ..resizable import Resizable
+from ..resizable import Resizable, overwritten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +43,11 @@ class SharpenedTarget(Resizable):
         self.register_buffer("frequency", torch.zeros(0))
         self.register_buffer("n_revivals", torch.zeros(1, dtype=torch.int64))
         self.alpha, self.power, self.frequency_power = alpha, power, frequency_power
+        self._labels: Tensor | None = None  # of all cells, as of the last refresh
+
+    def _load_from_state_dict(self, *args: object) -> None:
+        self._labels = None
+        super()._load_from_state_dict(*args)
 
     @torch.no_grad()
     def refresh(self, encoder: nn.Module, centroids: nn.Module, batches: Iterable) -> tuple[Tensor, Tensor]:
@@ -53,23 +57,22 @@ class SharpenedTarget(Resizable):
         -------
         The number of cells whose label this changed, and the number of cells in each cluster; over all processes.
         """
-        before_encoder, before_centroids = copy.deepcopy(self.encoder), self.centroids.weight.clone()
+        n_clusters, n_before = len(centroids.weight), len(self.centroids.weight)
+        goes_on = self._labels is None and n_before == n_clusters  # from a checkpoint, which has no labels
+        earlier = copy.deepcopy(self) if goes_on else None
         self.encoder.load_state_dict(encoder.state_dict())
         self.centroids.set(centroids.weight)
-        n_clusters = len(self.centroids.weight)
-        mass = self.centroids.weight.new_zeros(n_clusters)
-        sizes, changed = torch.zeros_like(mass), mass.new_zeros(1)
+        mass, found, before = self.centroids.weight.new_zeros(n_clusters), [], []
         for batch in batches:
             log_q = self.log_q(batch.x)
-            label = log_q.argmax(1)
             mass += log_q.exp().sum(0)
-            sizes += F.one_hot(label, n_clusters).sum(0)
-            if before_centroids.shape == self.centroids.weight.shape:
-                changed += (label != student_t(before_encoder(batch.x), before_centroids, self.alpha).argmax(1)).sum()
-            else:
-                changed += len(label)
-        self.frequency = total(mass)
-        return total(changed), total(sizes)
+            found.append(log_q.argmax(1))
+            if goes_on:
+                before.append(earlier.log_q(batch.x).argmax(1))
+        labels, known = torch.cat(found), torch.cat(before) if goes_on else self._labels
+        changed = (labels != known).sum() if n_before == n_clusters else mass.new_tensor(len(labels))
+        self._labels, self.frequency = labels, overwritten(self.frequency, total(mass))
+        return total(changed[None].to(mass)), total(labels.bincount(minlength=n_clusters).to(mass))
 
     def log_q(self, x: Tensor) -> Tensor:
         """Log of the soft assignment by the frozen network."""

@@ -60,16 +60,14 @@ def info_nce(
     log_weights = logits.new_zeros(n, n) if weights is None else weights.to(logits).log()
     itself = torch.eye(n, dtype=torch.bool, device=logits.device)
     negative = logits + log_weights.masked_fill(itself, -torch.inf).repeat(2, 2)
-    there = (negative > -torch.inf).any(1)
-    if not there.any():
-        return 0 * logits.sum()
-    denominator = negative[there].logsumexp(1)
+    there = (negative != -torch.inf).any(1)
+    denominator = negative.where(there[:, None], 0).logsumexp(1)
     if not decoupled:
-        denominator = torch.logaddexp(denominator, positive[there])
+        denominator = torch.logaddexp(denominator, positive)
     attraction = positive
     if targets is not None:
         attraction = (1 - target_weight) * positive + target_weight * (logits * targets.repeat(2, 2)).sum(1) / 2
-    return (denominator - attraction[there]).sum() / (2 * n)
+    return (denominator - attraction).where(there, 0).sum() / (2 * n)
 
 
 def unit(x: Tensor) -> Tensor:

@@ -22,14 +22,14 @@ STIRLING_FROM = 64.0  # from this dispersion on, the series is exact to 1e-12 an
 
 
 class Counts(NamedTuple):
-    """The non-zero counts of a minibatch in row-major order; an explicit zero is allowed and counts as a zero.
+    """The non-zero counts of a minibatch, cell by cell; an explicit zero is allowed and counts as a zero.
 
     Attributes
     ----------
     row
         Cell of each count, int64, ascending.
     gene
-        Gene of each count, int64; no pair of cell and gene occurs twice.
+        Gene of each count, int64; no pair of cell and gene occurs twice, unless all its values are zero.
     value
         The counts, floating.
     shape
