@@ -23,7 +23,7 @@ import torch
 
 import scdeepclust as sdc
 
-ROUNDS, FEW, MORE = 3, 1, 6
+FEW, MORE = 1, 6
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -67,7 +67,9 @@ def epoch(run, *arguments):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
-    device = parser.parse_args().device
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    device = options.device
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")  # advice of Lightning on loaders and loggers
     import scvi  # noqa: F401 its import must not count
@@ -83,7 +85,7 @@ def main() -> None:
     for batch_size in (128, 512):
         for likelihood in ("nb", "zinb"):
             rounds = np.array(
-                [[epoch(run, adata, likelihood, batch_size, device) for run in runs] for _ in range(ROUNDS)]
+                [[epoch(run, adata, likelihood, batch_size, device) for run in runs] for _ in range(options.rounds)]
             )
             micro = np.median(rounds, 0) / adata.n_obs * 1e6
             ratios = np.median(rounds[:, :1] / rounds[:, 1:], 0)

@@ -37,7 +37,8 @@ def principal_components(
 def by_covariance(values: sparse.csr_array, n_pcs: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """The same from the covariance of the genes, summed up over chunks of cells."""
     rows, n_genes = Rows(values, device, padded=True), values.shape[1]
-    mean = torch.as_tensor(np.asarray(values.mean(0), dtype=np.float32).ravel(), device=device)
+    mean = np.bincount(values.indices, values.data, n_genes) / values.shape[0]
+    mean = torch.as_tensor(mean.astype(np.float32), device=device)
     chunks = torch.arange(values.shape[0], device=device).split(CHUNK)
     scatter = torch.zeros(n_genes, n_genes, dtype=torch.float64, device=device)
     for some in chunks:

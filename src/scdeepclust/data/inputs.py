@@ -269,7 +269,7 @@ def _categories(raw: Raw) -> Tensor:
 
 
 def _moments(values: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column."""
-    mean = np.asarray(values.mean(0), dtype=np.float64).ravel()
-    square = sparse.csr_array((values.data**2, values.indices, values.indptr), shape=values.shape)
-    return mean, np.sqrt(np.maximum(np.asarray(square.mean(0), dtype=np.float64).ravel() - mean**2, 0))
+    """Mean and standard deviation of each column, summed up in double precision."""
+    n, n_genes = values.shape
+    mean, square = (np.bincount(values.indices, data, n_genes) / n for data in (values.data, values.data**2))
+    return mean, np.sqrt(np.maximum(square - mean**2, 0))
