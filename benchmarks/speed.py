@@ -258,7 +258,6 @@ def process(n_obs):
 
 
 def markdown(title, rows):
-    rows = list(rows)
     head = list(rows[0])
     lines = [
         head,
@@ -309,10 +308,13 @@ def main():
     }
     (HERE / "results").mkdir(exist_ok=True)
     for name in options.part:
-        title, rows = tables[name]
-        text = markdown(f"{title} ({machine})", rows())
-        (HERE / "results" / f"speed_{name}{'_gpu' if elsewhere else ''}.md").write_text(text)
-        print(text, flush=True)
+        title, make = tables[name]
+        rows = []
+        for row in make():
+            rows.append(row)
+            text = markdown(f"{title} ({machine})", rows)
+            (HERE / "results" / f"speed_{name}{'_gpu' if elsewhere else ''}.md").write_text(text)
+            print(text if len(rows) == 1 else text.splitlines()[-1], flush=True)
 
 
 if __name__ == "__main__":
