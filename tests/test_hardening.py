@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
+from torch.nn import functional as F
 
 import scdeepclust as sdc
 from scdeepclust.data import Batch
-from scdeepclust.losses import CollapseWarning, collapsed, hardening, sharpen, student_t
+from scdeepclust.losses import CollapseWarning, collapsed, cross_entropy, hardening, sharpen, student_t
 from scdeepclust.networks import Centroids, SharpenedTarget, farthest
 
 # The first call of a kernel may be slow; that is no failure.
@@ -107,6 +108,31 @@ def test_without_sizes_the_largest_membership_grows(q):
     assert (p.max(1).values.numpy() >= q.max(1) - 1e-9).all()
 
 
+@given(memberships, st.integers(0, 1000))
+def test_faith_in_known_clusters_is_torchs_cross_entropy(q, seed):
+    log_q, labels = torch.from_numpy(q).log(), np.random.default_rng(seed).integers(-1, q.shape[1], len(q))
+    known = labels >= 0
+    expected = F.nll_loss(log_q[known], torch.from_numpy(labels[known]), reduction="sum") / len(q)
+    np.testing.assert_allclose(cross_entropy(log_q, torch.from_numpy(labels)), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["dec", "idec"])
+def test_training_keeps_to_the_clusters_that_the_data_have_chosen(name):
+    """On a lineage, whose clusters have no gaps between them."""
+    adata = sdc.datasets.simulate_lineage(600, 100)
+    sdc.tl.n_clusters(adata)
+    agreed = []
+    for weight in (0.0, 3.0):
+        sdc.tl.deepclust(adata, name, partition_weight=weight, pretrain_steps=60, cluster_steps=120, progress=False)
+        agreed.append(sdc.metrics.ari(adata.obs["n_clusters"], adata.obs["deepclust"]))
+    assert agreed[1] > agreed[0] + 0.05
+
+
+def test_a_given_number_of_clusters_asks_for_no_such_faith(types):
+    adata = sdc.tl.deepclust(types, "idec", n_clusters=3, pretrain_steps=6, cluster_steps=6, copy=True, progress=False)
+    assert "partition" not in adata.uns["deepclust"]["history"]
+
+
 def test_a_cluster_without_mass_leaves_the_target_finite():
     log_q = torch.tensor([[0.0, -200.0], [0.0, -200.0]])
     assert torch.isfinite(sharpen(log_q, log_q.exp().sum(0))).all()
@@ -115,6 +141,23 @@ def test_a_cluster_without_mass_leaves_the_target_finite():
 def batches_of(x, sizes):
     index = torch.arange(len(x)).split(sizes)
     return [Batch(x[i], x[i], None, None, None, i) for i in index]
+
+
+def test_labels_that_an_update_changes_are_counted_by_a_target_that_was_loaded_too():
+    torch.manual_seed(0)
+    encoder, centroids, x = nn.Linear(5, 3), Centroids(3), torch.randn(50, 5)
+    target = SharpenedTarget(encoder, centroids, alpha=1.0, power=2.0, frequency_power=1.0)
+    centroids.set(torch.randn(4, 3))
+    before = student_t(encoder(x), centroids.weight).argmax(1)
+    assert target.refresh(encoder, centroids, batches_of(x, 20))[0] == 50  # all are new
+    loaded = SharpenedTarget(encoder, centroids, alpha=1.0, power=2.0, frequency_power=1.0)
+    loaded.load_state_dict(target.state_dict())
+    centroids.set(centroids.weight + torch.randn(4, 3))
+    changed = (student_t(encoder(x), centroids.weight).argmax(1) != before).sum()
+    assert 0 < changed < 50
+    for each in (target, loaded):
+        assert each.refresh(encoder, centroids, batches_of(x, 20))[0] == changed
+        assert each.refresh(encoder, centroids, batches_of(x, 20))[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from .arguments import (
 from .checkpoint import Checkpoint, fingerprint
 from .data import align, covariate_keys, one_hot, read, split
 from .data.cells import CHUNK
-from .distributed import from_rank_zero, gathered, n_processes, total
+from .distributed import from_rank_zero, gathered, n_processes, rank, total
 from .metrics.lineage import lineage_preservation
 from .results import NOISE, versions
 from .seeding import forked, reseed
@@ -503,7 +503,7 @@ class Model:
             msg = f"min_signal={min_signal!r} decides nothing, because the number of clusters is that of {given}; leave it out."
             raise ValueError(msg)
 
-    def _choose(self, raw: Raw) -> np.ndarray | None:
+    def _choose(self, raw: Raw) -> torch.Tensor | None:
         """The partition to start from, if no number of clusters is given; several processes take that of the first."""
         if self.method.n_clusters is not None:
             return None
@@ -520,7 +520,8 @@ class Model:
         if choice.n_clusters == 1:
             logger.warning("Nothing suggests more than one cluster; give n_clusters to have more.")
         self.choice = choice.record
-        return choice.labels
+        labels = choice.labels if rank() == 0 else np.full(len(raw), -1)  # the first has chosen among its own cells
+        return torch.as_tensor(labels, device=self.device)
 
     def _to_learn_from(self, raw: Raw) -> Raw:
         """The cells that anything may be fitted to before training: not those held out, where their loss is to be honest."""

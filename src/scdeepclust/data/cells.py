@@ -153,7 +153,8 @@ class Cells:
     labels
         Known label of each cell, for the method that asks for labels; -1 where there is none.
     partition
-        Cluster of each cell where the data have chosen clusters to start from; -1 for cells without a say.
+        Cluster of each cell where the data have chosen clusters to start from; -1 for cells without a say, and for all but
+        those of the first process.
     """
 
     device: torch.device
@@ -167,7 +168,7 @@ class Cells:
     with_counts: bool = False
     neighbors: Tensor | None = None
     labels: Tensor | None = None
-    partition: np.ndarray | None = None
+    partition: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x) if self.x is not None else self.rows.shape[0]

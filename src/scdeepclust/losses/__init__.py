@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "clustering.collapse": ["CollapseWarning", "collapsed"],
         "clustering.hardening": ["hardening", "sharpen", "student_t"],
         "clustering.independence": ["mutual_information"],
+        "clustering.known": ["cross_entropy"],
         "clustering.locality": ["locality"],
         "clustering.mixture": ["mixture_divergence", "mixture_log_posterior"],
     },

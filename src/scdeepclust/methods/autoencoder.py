@@ -161,7 +161,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
 
         embedding = networks.embed(net, cells)
         if self.n_clusters is None:
-            found = from_rank_zero(lambda: diffusion.means(embedding.cpu().numpy(), cells.partition))
+            found = from_rank_zero(lambda: diffusion.means(embedding.cpu().numpy(), cells.partition.cpu().numpy()))
         else:
             smooth = self.start_features(embedding, cells)
             smooth = None if smooth is None else gathered(smooth).cpu().numpy()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from annotated_types import Ge
+
+from .. import losses
 from .autoencoder import AutoencoderMethod
 from .sharpening import SharpeningMethod
 
@@ -28,6 +31,12 @@ class DEC(SharpeningMethod, AutoencoderMethod):
     end-to-end instead of layer-wise pretraining that stops early, and clusters that vanish are placed anew. The paper's
     network is `network_type="mlp", hidden=(500, 500, 2000), n_latent=10, n_diffusion=0`.
 
+    Parameters
+    ----------
+    partition_weight
+        Weight, as a share of the clustering term's, of the cross entropy between memberships and the clusters that the data
+        have chosen, where `n_clusters` is not given: training refines them and does not leave them. 0 leaves it out.
+
     Examples
     --------
     >>> import scdeepclust as sdc
@@ -36,6 +45,8 @@ class DEC(SharpeningMethod, AutoencoderMethod):
     >>> list(adata.uns["deepclust"]["history"]["phase"].unique())
     ['pretrain', 'cluster']
     """
+
+    partition_weight: Annotated[float, Ge(0)] = 0.3
 
     def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
         """An autoencoder with cluster centres and the target that they are trained towards."""
@@ -56,7 +67,18 @@ class DEC(SharpeningMethod, AutoencoderMethod):
     def cluster_terms(self, net: nn.Module, cells: Cells, batch: Batch) -> dict[str, Tensor]:
         """Terms of the clustering stage."""
         z = net.encode(batch.x)
-        return {"hardening": self.hardening(net, batch, z), **self.held_together(net, cells, batch, z)}
+        return {**self.sharpened(net, cells, batch, z), **self.held_together(net, cells, batch, z)}
+
+    def sharpened(
+        self, net: nn.Module, cells: Cells, batch: Batch, z: Tensor, weight: float = 1.0
+    ) -> dict[str, Tensor]:
+        """Terms that shape clusters: sharpness, and, where the data have chosen a partition, faith in it."""
+        log_q = self.log_student_t(net, z)
+        terms = {"hardening": weight * self.hardening(net, batch, log_q)}
+        if cells.partition is not None and self.partition_weight:
+            known = losses.cross_entropy(log_q, cells.partition[batch.index])
+            terms["partition"] = weight * self.partition_weight * known
+        return terms
 
     def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:
         """Student t memberships."""

@@ -475,7 +475,7 @@ def _partition(cells: Cells, some: Tensor) -> np.ndarray | None:
     """The chosen clusters that some cells have, numbered from 0; -1 for those without a say."""
     if cells.partition is None:
         return None
-    labels = cells.partition[some.numpy()]
+    labels = cells.partition[some.to(cells.device)].cpu().numpy()
     known = labels >= 0
     labels[known] = np.unique(labels[known], return_inverse=True)[1]
     return labels

@@ -53,6 +53,6 @@ class IDEC(DEC):
         clean = z if not self.noise else net.encode(batch.x)
         return {
             "reconstruction": self.reconstruction(net, batch, z),
-            "hardening": self.weight * self.hardening(net, batch, clean),
+            **self.sharpened(net, cells, batch, clean, self.weight),
             **self.held_together(net, cells, batch, clean),
         }

@@ -80,7 +80,7 @@ class ClusteredMethod(Method, abstract=True):
         def found() -> clustering.Found:
             start, n_clusters = None, self.n_clusters
             if n_clusters is None and cells.partition is not None:
-                start = diffusion.means(here.cpu().numpy(), cells.partition)
+                start = diffusion.means(here.cpu().numpy(), cells.partition.cpu().numpy())
                 n_clusters = len(start)
             return clustering.find(
                 z,

@@ -125,7 +125,9 @@ class SCVI(ClusteredMethod, SharpeningMethod):
             found = self.sharpen(
                 net,
                 cells,
-                loss=lambda batch: {"hardening": self.hardening(net, batch, self.encoder(net)(batch.x))},
+                loss=lambda batch: {
+                    "hardening": self.hardening(net, batch, self.log_student_t(net, self.encoder(net)(batch.x)))
+                },
                 start=lambda: net.centroids.set(
                     net.centroids.weight.new_tensor(self.clusters(net, cells, seed, "kmeans")[0].means)
                 ),

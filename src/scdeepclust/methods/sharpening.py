@@ -104,9 +104,9 @@ class SharpeningMethod(Method, abstract=True):
             return 1.0
         return float(changed / sizes.sum())
 
-    def hardening(self, net: nn.Module, batch: Batch, z: Tensor) -> Tensor:
-        """Divergence of soft assignments from their target."""
-        return losses.hardening(net.target(batch.x), self.log_student_t(net, z))
+    def hardening(self, net: nn.Module, batch: Batch, log_q: Tensor) -> Tensor:
+        """Divergence of soft assignments, given in logs, from their target."""
+        return losses.hardening(net.target(batch.x), log_q)
 
     def log_student_t(self, net: nn.Module, z: Tensor) -> Tensor:
         """Log of Student t memberships in the clusters around the centres."""

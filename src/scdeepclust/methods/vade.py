@@ -248,7 +248,7 @@ class VaDE(AutoencoderMethod):
         def found() -> tuple[np.ndarray, np.ndarray]:
             if self.n_clusters is None:
                 known = cells.partition >= 0
-                return here.cpu().numpy()[known], cells.partition[known]
+                return here[known].cpu().numpy(), cells.partition[known].cpu().numpy()
             clusters = clustering.find(smooth, self.start, self.n_clusters, n_init=self.n_init, random_state=seed)
             return z[clusters.cells], np.unique(clusters.labels, return_inverse=True)[1]
 
