@@ -1,6 +1,6 @@
 """How fast, as ratios against a limit or a peer in the same run; seconds are of the machine named in the output.
 
-    python benchmarks/speed.py               all parts, written to benchmarks/results/speed_*.md
+    python benchmarks/speed.py               all parts but steps, written to benchmarks/results/speed_*.md
     python benchmarks/speed.py --part epoch  one of: epoch, end_to_end, process, steps
     python benchmarks/speed.py --device cuda --part end_to_end steps --cells 100000 1000000
 
@@ -289,6 +289,7 @@ def main():
     machine = f"{platform.machine()}, {options.threads} thread(s), torch {torch.__version__}"
     elsewhere = options.device != "cpu"
     if elsewhere:
+        options.part = [name for name in options.part if name in {"end_to_end", "steps"}]
         machine = f"{torch.cuda.get_device_name(options.device)}, {machine}"
     tables = {
         "epoch": (

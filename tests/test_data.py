@@ -20,7 +20,7 @@ from scdeepclust.data.cells import Rows
 from scdeepclust.data.components import by_covariance
 from scdeepclust.data.expression import log_normalised
 from scdeepclust.data.read import as_csr
-from scdeepclust.diffusion.tensors import average, nearest
+from scdeepclust.diffusion.tensors import mean_over, nearest
 
 CPU = torch.device("cpu")
 settings.register_profile("plain", deadline=None, max_examples=30, derandomize=True)
@@ -390,7 +390,7 @@ def test_a_gpu_finds_the_same_neighbours_and_averages(at_once):
     indices, _ = diffusion.neighbors(x, 7)
     found = nearest(torch.from_numpy(x), 7, at_once=at_once)
     np.testing.assert_array_equal(found, indices)
-    averaged = average(torch.from_numpy(x), found, 2)
+    averaged = mean_over(torch.from_numpy(x), found, 2)
     np.testing.assert_allclose(averaged, diffusion.average_over(x, indices, 2), atol=1e-6)
 
 

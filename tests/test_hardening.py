@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
-from torch.nn import functional as F
 
 import scdeepclust as sdc
 from scdeepclust.data import Batch
@@ -109,11 +108,10 @@ def test_without_sizes_the_largest_membership_grows(q):
 
 
 @given(memberships, st.integers(0, 1000))
-def test_faith_in_known_clusters_is_torchs_cross_entropy(q, seed):
-    log_q, labels = torch.from_numpy(q).log(), np.random.default_rng(seed).integers(-1, q.shape[1], len(q))
-    known = labels >= 0
-    expected = F.nll_loss(log_q[known], torch.from_numpy(labels[known]), reduction="sum") / len(q)
-    np.testing.assert_allclose(cross_entropy(log_q, torch.from_numpy(labels)), expected, atol=1e-12)
+def test_faith_in_known_clusters_is_the_loop(q, seed):
+    labels = np.random.default_rng(seed).integers(-1, q.shape[1], len(q))
+    expected = sum(-np.log(q[i, label]) for i, label in enumerate(labels) if label >= 0) / len(q)
+    np.testing.assert_allclose(cross_entropy(torch.from_numpy(q).log(), torch.from_numpy(labels)), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["dec", "idec"])

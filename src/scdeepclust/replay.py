@@ -38,14 +38,14 @@ class Replay:
     """
 
     def __init__(self, step: Callable[[Tensor], dict[str, Tensor]]) -> None:
-        self.step, self.n_taken, self.recorded = step, 0, {}
+        self.step, self.n_plain, self.recorded = step, 0, {}
         self.stream: torch.cuda.Stream | None = None
         self.pool: tuple[int, int] | None = None
 
     def __call__(self, index: Tensor) -> dict[str, Tensor]:
         """Take a step on these cells."""
-        if self.n_taken < N_PLAIN:
-            self.n_taken += 1
+        if self.n_plain < N_PLAIN:
+            self.n_plain += 1
             return self._beside(index)
         if len(index) not in self.recorded:
             self.recorded[len(index)] = self._record(index)

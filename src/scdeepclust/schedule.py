@@ -44,16 +44,17 @@ class Phase:
         Other learning rates, by the beginning of the parameters' names (`{"mixture.": 2e-3}`).
     decay
         Factor of all learning rates from one epoch to the next.
-    alike
+    recordable
         Whether every minibatch of a size takes the same kernels on the same tensors, so that a GPU may record a step and
-        replay it: the loss asks Python nothing that changes, and what it reads is changed in place.
+        replay it: `loss` and `after` ask the data nothing, leave nothing to Python that changes from step to step, and what
+        they read is changed in place.
     max_norm
         Gradients whose norm is larger are shortened to it.
     run
         Trains instead of the epochs, where another package has the loop: called once, told whether to show its progress,
         it returns a row of losses an epoch.
     after
-        Called without gradients after every step of the optimiser: a teacher that follows, or a bound that is kept.
+        Called without gradients after every step of the optimiser, and recorded with it: a teacher that follows, or a bound that is kept.
     end
         Called once, without gradients, after the last epoch, at the weights that stay, with the indices of the cells held
         out (None without `patience`): what is decided by the loss on them.
@@ -71,7 +72,7 @@ class Phase:
     lr: float = 1e-3
     lr_of: Mapping[str, float] = field(default_factory=dict)
     decay: float = 1.0
-    alike: bool = False
+    recordable: bool = False
     max_norm: float | None = None
     run: Callable[[bool], list[dict[str, float]]] | None = None
     after: Callable[[], None] | None = None

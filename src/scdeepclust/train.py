@@ -144,6 +144,7 @@ class Trainer:
 
     def _finish(self, phase: Phase, held_out: Tensor | None) -> None:
         """Leave a phase at its best weights, if these are numbers."""
+        self.net.zero_grad(set_to_none=True)  # gradients of recorded steps keep the memory of the recording
         if self.best.get("net"):
             self.net.load_state_dict(self.best["net"])
         if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
@@ -165,8 +166,9 @@ class Trainer:
         )
 
     def _replays(self, phase: Phase) -> bool:
-        """Whether steps are recorded; several processes have to meet in each."""
-        return phase.alike and self.cells.device.type == "cuda" and n_processes() == 1
+        """Whether steps are recorded; several processes have to meet in each, and torch's search for anomalies asks the data."""
+        can = self.cells.device.type == "cuda" and n_processes() == 1 and not torch.is_anomaly_enabled()
+        return can and phase.recordable
 
     @staticmethod
     def _rate(group: dict[str, Any], factor: float) -> float | Tensor:

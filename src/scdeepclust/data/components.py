@@ -11,9 +11,12 @@ from torch import Tensor
 from .cells import CHUNK, Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scipy import sparse
 
 MOST_GENES = 5_000  # whose covariance a GPU is given to hold
+MANY_CELLS = 65_536  # summed up at once, so that what is made for it stays small
 
 
 def principal_components(
@@ -36,16 +39,30 @@ def principal_components(
 
 def by_covariance(values: sparse.csr_array, n_pcs: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """The same from the covariance of the genes, summed up over chunks of cells."""
-    rows, n_genes = Rows(values, device, padded=True), values.shape[1]
-    mean = np.bincount(values.indices, values.data, n_genes) / values.shape[0]
-    mean = torch.as_tensor(mean.astype(np.float32), device=device)
-    chunks = torch.arange(values.shape[0], device=device).split(CHUNK)
+    n_obs, n_genes = values.shape
+    mean = torch.as_tensor(moments(values)[0].astype(np.float32), device=device)
+
+    def centred() -> Iterator[Tensor]:
+        for first in range(0, n_obs, CHUNK):
+            rows = Rows(values[first : first + CHUNK], device, padded=True)
+            yield rows[torch.arange(rows.shape[0], device=device)].dense() - mean
+
     scatter = torch.zeros(n_genes, n_genes, dtype=torch.float64, device=device)
-    for some in chunks:
-        centred = rows[some].dense() - mean
-        scatter += centred.T @ centred
+    for cells in centred():
+        scatter += cells.T @ cells
     components = torch.linalg.eigh(scatter).eigenvectors[:, -n_pcs:].flip(1).T
     components *= components.gather(1, components.abs().argmax(1, keepdim=True)).sign()
     components = components.float().contiguous()
-    scores = torch.cat([(rows[some].dense() - mean) @ components.T for some in chunks])
-    return scores.cpu(), components.cpu(), mean.cpu()
+    scores = torch.cat([(cells @ components.T).cpu() for cells in centred()])
+    return scores, components.cpu(), mean.cpu()
+
+
+def moments(values: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column, summed up in double precision."""
+    (n_obs, n_genes), (mean, square) = values.shape, np.zeros((2, values.shape[1]))
+    for first in range(0, n_obs, MANY_CELLS):
+        some = slice(values.indptr[first], values.indptr[min(first + MANY_CELLS, n_obs)])
+        gene, value = values.indices[some], values.data[some].astype(np.float64)
+        mean += np.bincount(gene, value, n_genes) / n_obs
+        square += np.bincount(gene, value**2, n_genes) / n_obs
+    return mean, np.sqrt(np.maximum(square - mean**2, 0))

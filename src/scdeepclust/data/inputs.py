@@ -13,7 +13,7 @@ from .. import views
 from ..resizable import Resizable
 from .cells import CHUNK, Cells, Rows, one_hot
 from .checks import one_of, whole_number
-from .components import principal_components
+from .components import moments, principal_components
 from .correction import Correction
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Inputs(Resizable):
             self.mean, self.scale = torch.zeros(n), torch.ones(n)
             return None
         values = self._values(raw)
-        mean, sd = _moments(values)
+        mean, sd = moments(values)
         scale = np.where(sd < 1e-6, 1.0, sd) ** self.gene_scaling
         self.scale = torch.from_numpy(scale.astype(np.float32))
         self.mean = torch.from_numpy((mean / scale).astype(np.float32))
@@ -225,11 +225,11 @@ class Inputs(Resizable):
 
     def mean_expression(self, raw: Raw) -> Tensor:
         """Mean of each gene over cells, in the units of :meth:`expression`."""
-        mean = np.asarray(raw.values.mean(0), dtype=np.float64).ravel()
+        values = raw.values
         if self.kind == "counts":
-            data = raw.values.data / np.repeat(self.size(raw), np.diff(raw.values.indptr))
-            mean = np.bincount(raw.values.indices, data, minlength=raw.values.shape[1]) / raw.values.shape[0]
-        return torch.from_numpy(mean.astype(np.float32))
+            data = values.data / np.repeat(self.size(raw), np.diff(values.indptr))
+            values = sparse.csr_array((data, values.indices, values.indptr), shape=values.shape)
+        return torch.from_numpy(moments(values)[0].astype(np.float32))
 
     def cells(
         self, raw: Raw, *, device: torch.device, batch_size: int, with_counts: bool, x: Tensor | None = None
@@ -266,10 +266,3 @@ class Inputs(Resizable):
 
 def _categories(raw: Raw) -> Tensor:
     return one_hot(torch.from_numpy(raw.covariates), [len(names) for names in raw.categories])
-
-
-def _moments(values: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column, summed up in double precision."""
-    n, n_genes = values.shape
-    mean, square = (np.bincount(values.indices, data, n_genes) / n for data in (values.data, values.data**2))
-    return mean, np.sqrt(np.maximum(square - mean**2, 0))

@@ -15,7 +15,7 @@ AT_ONCE = 2**28  # distances that a GPU holds at once, of 4 bytes
 def neighbors_of(x: Tensor, n_neighbors: int, *, random_state: int = 0) -> Tensor:
     """Nearest neighbours of each cell, itself left out: :func:`neighbors` of a tensor, on its device.
 
-    On a GPU they are exact among up to 200,000 cells.
+    On a GPU they are exact among up to 200,000 cells, as far as torch's precision of products goes.
 
     Parameters
     ----------
@@ -48,9 +48,8 @@ def nearest(
         others = x.index_select(0, around)
         squared = others.square().sum(1)
         for some in cells.split(max(1, at_once // len(around))):
-            distances = torch.addmm(
-                squared, x.index_select(0, some), others.T, alpha=-2
-            )  # less what all have of a cell
+            # squared, less what all distances of a cell have in common
+            distances = torch.addmm(squared, x.index_select(0, some), others.T, alpha=-2)
             distances.masked_fill_(some[:, None] == around, torch.inf)
             found[some] = around[distances.topk(k, largest=False).indices]
     return found
@@ -59,12 +58,12 @@ def nearest(
 def average_of(x: Tensor, neighbors: Tensor, n_steps: int) -> Tensor:
     """Replace each cell by the mean of its neighbours, `n_steps` times: :func:`average_over` of a tensor, on its device."""
     if x.device.type == "cuda":
-        return average(x, neighbors, n_steps)
+        return mean_over(x, neighbors, n_steps)
     averaged = average_over(x.cpu().numpy(), neighbors.cpu().numpy(), n_steps)
     return torch.as_tensor(averaged, device=x.device)
 
 
-def average(x: Tensor, neighbors: Tensor, n_steps: int) -> Tensor:
+def mean_over(x: Tensor, neighbors: Tensor, n_steps: int) -> Tensor:
     """The mean of each cell's neighbours, one column of these after the other: cells x features are all it holds."""
     for _ in range(n_steps):
         x = sum(x.index_select(0, column) for column in neighbors.T) / neighbors.shape[1]

@@ -140,7 +140,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
             epochs=cells.n_epochs(self.pretrain_steps),
             loss=lambda batch: self.learn(net, cells, batch),
             patience=self.patience,
-            alike=True,
+            recordable=True,
             lr=self.lr,
         )
 

@@ -97,7 +97,7 @@ class Contrastive(ContrastMethod):
                 epochs=cells.n_epochs(self.pretrain_steps),
                 loss=lambda batch: self.learn(net, cells, batch),
                 start=(lambda: self.place_centres(net, cells, seed)) if self.cluster_weight else None,
-                alike=True,
+                recordable=True,
                 lr=self.lr,
             ),
             self.find_clusters(net, cells, seed),

@@ -28,8 +28,9 @@ class DEC(SharpeningMethod, AutoencoderMethod):
     Xie, Girshick, Farhadi, ICML 2016, arXiv 1511.06335. As in the paper: the target distribution is taken over all
     cells. Differently: the default network reads 20 PCs, starts as PCA and decodes linearly, and learns to explain
     features averaged over neighbours, in which k-means also starts; Adam instead of SGD, shuffled minibatches,
-    end-to-end instead of layer-wise pretraining that stops early, and clusters that vanish are placed anew. The paper's
-    network is `network_type="mlp", hidden=(500, 500, 2000), n_latent=10, n_diffusion=0`.
+    end-to-end instead of layer-wise pretraining that stops early, and clusters that vanish are placed anew; where the data
+    choose the clusters, a term that holds cells in them. The paper's network is
+    `network_type="mlp", hidden=(500, 500, 2000), n_latent=10, n_diffusion=0`.
 
     Parameters
     ----------
@@ -73,11 +74,14 @@ class DEC(SharpeningMethod, AutoencoderMethod):
         self, net: nn.Module, cells: Cells, batch: Batch, z: Tensor, weight: float = 1.0
     ) -> dict[str, Tensor]:
         """Terms that shape clusters: sharpness, and, where the data have chosen a partition, faith in it."""
+        from ..distributed import n_processes
+
         log_q = self.log_student_t(net, z)
         terms = {"hardening": weight * self.hardening(net, batch, log_q)}
         if cells.partition is not None and self.partition_weight:
             known = losses.cross_entropy(log_q, cells.partition[batch.index])
-            terms["partition"] = weight * self.partition_weight * known
+            # Of several processes the first alone has chosen, and gradients are averaged over all.
+            terms["partition"] = n_processes() * weight * self.partition_weight * known
         return terms
 
     def log_soft_assign(self, net: nn.Module, z: Tensor) -> Tensor:

@@ -167,9 +167,9 @@ class DeePWAK(FeatureMethod):
         if cells.x is None or not self.n_diffusion:
             return cells
         seen, _ = cells.split(seed)
-        target, x = cells.x.clone(), cells.x[seen].cpu().numpy()
-        smooth = diffusion.average(x, n_neighbors=self.n_neighbors, n_steps=self.n_diffusion, random_state=seed)
-        target[seen] = target.new_tensor(smooth)
+        target, x = cells.x.clone(), cells.x[seen]
+        neighbors = diffusion.neighbors_of(x, self.n_neighbors, random_state=seed)
+        target[seen] = diffusion.average_of(x, neighbors, self.n_diffusion)
         return replace(cells, target=target)
 
     def halves(self, net: nn.Module, cells: Cells, batch: Batch, again: int = 0) -> losses.Halves:
@@ -439,10 +439,9 @@ class DeePWAK(FeatureMethod):
     def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw, learnt: Raw) -> None:
         """Remember the mean of each gene, which denoised expression is to keep."""
         if inputs.kind != "rep":
+            # at the median depth of all cells
             depth = float(np.median(raw.totals)) / inputs.median_total if inputs.kind == "counts" else 1.0
-            net.gene_mean.copy_(
-                inputs.mean_expression(raw).to(net.gene_mean) * depth
-            )  # at the median depth of all cells
+            net.gene_mean.copy_(inputs.mean_expression(raw).to(net.gene_mean) * depth)
             net.expression = inputs.expression
 
     def denoised(self, net: nn.Module, inputs: Inputs, z: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ class DINO(ViewMethod):
                 loss=lambda batch: self.learn(net, cells, batch),
                 after=lambda: net.follow(self.teacher_momentum),
                 max_norm=3.0,  # as in the paper
-                alike=True,
+                recordable=True,
                 lr=self.lr,
             ),
             self.find_clusters(net, cells, seed),

@@ -118,7 +118,7 @@ class MAE(EncoderMethod):
                 loss=lambda batch: self.learn(net, batch),
                 end=lambda held_out: self.take_score(net, cells, held_out),
                 patience=self.patience,
-                alike=True,
+                recordable=True,
                 lr=self.lr,
             ),
             self.find_clusters(net, cells, seed),

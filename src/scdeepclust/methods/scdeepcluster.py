@@ -41,3 +41,4 @@ class SCDeepCluster(IDEC):
     n_init: Annotated[int, Ge(1)] = 20
     weight: Annotated[float, Ge(0)] = 1.0
     frequency_power: Annotated[float, Ge(0)] = 1.0
+    partition_weight: Annotated[float, Ge(0)] = 0.0

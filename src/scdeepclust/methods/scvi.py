@@ -231,9 +231,11 @@ def _anndata(cells: Cells) -> tuple[Any, list[str]]:
 
     rows, genes, values, n = [], [], [], 0
     for batch in cells.chunks():
-        rows.append(batch.counts.row.cpu().numpy() + n)
-        genes.append(batch.counts.gene.cpu().numpy())
-        values.append(batch.counts.value.cpu().numpy())
+        row, gene, value, _ = batch.counts
+        there = value > 0  # on a GPU, rows are padded
+        rows.append(row[there].cpu().numpy() + n)
+        genes.append(gene[there].cpu().numpy())
+        values.append(value[there].cpu().numpy())
         n += len(batch.index)
     where = np.concatenate(rows), np.concatenate(genes)
     x = sparse.csr_matrix((np.concatenate(values), where), (n, batch.counts.shape[1]))

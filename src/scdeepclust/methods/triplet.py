@@ -96,7 +96,7 @@ class Triplet(ContrastMethod):
                 "triplet",
                 epochs=cells.n_epochs(self.pretrain_steps),
                 loss=lambda batch: self.learn(net, cells, batch, same),
-                alike=True,
+                recordable=True,
                 lr=self.lr,
             ),
             self.find_clusters(net, cells, seed),

@@ -204,7 +204,7 @@ class VaDE(AutoencoderMethod):
                 epochs=cells.n_epochs(self.cluster_steps),
                 loss=lambda batch: self.cluster_terms(net, cells, batch),
                 start=lambda: self.start_mixture(net, cells, seed),
-                alike=True,
+                recordable=True,
                 lr=self.cluster_lr,
                 lr_of={"mixture.": self.mixture_lr},
                 decay=self.decay,

@@ -116,11 +116,14 @@ class ViewMethod(EncoderMethod, abstract=True):
         kind = "rep" if cells.features is None else "counts" if cells.size is not None else "lognorm"
         if not self.needs_neighbors(kind):
             return cells
+        import torch
+
         x = cells.x.cpu().numpy()
         halves = self.halves(cells, seed) if cells.size is not None else (x, x)
         partners = views.mutual(*halves, self.n_neighbors, random_state=seed)
-        smooth = diffusion.average(x, n_neighbors=self.n_neighbors, random_state=seed)
-        return replace(cells, neighbors=cells.x.new_tensor(partners).long(), target=cells.x.new_tensor(smooth))
+        near = diffusion.neighbors_of(cells.x, self.n_neighbors, random_state=seed)
+        partners = torch.as_tensor(partners, dtype=torch.int64, device=cells.device)
+        return replace(cells, neighbors=partners, target=diffusion.average_of(cells.x, near, 1))
 
     def halves(self, cells: Cells, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Features of two halves of the molecules, cells x features."""

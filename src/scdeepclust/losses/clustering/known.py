@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch.nn import functional as F
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -18,5 +20,4 @@ def cross_entropy(log_q: Tensor, labels: Tensor) -> Tensor:
     labels
         Known cluster of each cell; -1 for none.
     """
-    own = log_q.gather(1, labels.clamp_min(0)[:, None])[:, 0]
-    return -own.where(labels >= 0, 0).mean()
+    return F.nll_loss(log_q, labels, ignore_index=-1, reduction="sum") / len(labels)
