@@ -44,6 +44,7 @@ FLOORS = [
         "progress",
         "resizable",
         "schedule",
+        "replay",
         "seeding",
         "losses",
         "views",
