@@ -9,7 +9,7 @@ from docutils import nodes
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-LONG = 32  # letters: cells of figures have fewer
+LONG, MOST = 32, 0.1  # letters, which cells of figures have fewer of, but for one column of many
 
 
 def name_columns(table: nodes.table) -> None:
@@ -30,7 +30,7 @@ def sort(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         return
     for table in doctree.findall(nodes.table):
         cells = [entry.astext() for body in table.findall(nodes.tbody) for entry in body.findall(nodes.entry)]
-        is_words = any(len(cell) > LONG for cell in cells)
+        is_words = sum(len(cell) > LONG for cell in cells) > MOST * len(cells)
         table["classes"].append("words" if is_words else "figures")
         if is_words:
             name_columns(table)
