@@ -89,7 +89,9 @@ def neighbors(sizes):
                 row[f"{name}, s"], row[f"{name}, recall"] = f"{median(seconds):.2f}", f"{recall:.3f}"
                 if recall >= ENOUGH:
                     counted[name] = median(seconds)
-            row["ours / fastest"] = f"{counted['ours'] / min(counted.values()):.2f}"
+            row["ours / fastest"] = (
+                f"{counted['ours'] / min(counted.values()):.2f}" if "ours" in counted else "finds less"
+            )
             yield row
 
 

@@ -11,8 +11,9 @@ from .kmeans import fewer_allowed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EXACT_UP_TO = 10_000  # cells; above, a search by lists finds 99 of 100 and is faster, the more so the more there are
-N_PROBED = 40  # lists in which the neighbours of a cell are looked for: more find more and take longer
+EXACT_UP_TO = 10_000  # cells; above, a search by lists is faster, the more so the more there are
+# Lists in which neighbours are looked for, at least, and as square roots of how many there are: more find more.
+FEWEST_PROBED, PROBED = 40, 2.5
 N_TO_PLACE, N_ROUNDS = 40, 8  # cells of each list that place its centre, and rounds of k-means
 
 
@@ -21,7 +22,7 @@ def neighbors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nearest neighbours of each cell, itself left out.
 
-    Among more than 10,000 cells about 99 of 100 are found: cells are put into lists around some of them (an inverted file,
+    Among more than 10,000 cells 98 to 99 of 100 are found: cells are put into lists around some of them (an inverted file,
     as in Sivic and Zisserman, ICCV 2003), and the neighbours of a list's cells are looked for in it and in the lists around
     it. That takes about as long as pynndescent, less for many neighbours, and does not compile itself for half a minute in
     every new process.
@@ -78,5 +79,6 @@ def lists(x: np.ndarray, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.nda
     for cells, distance in zip(members, between, strict=True):
         if len(cells):
             nearest = np.argsort(distance, kind="stable")
-            n_probed = max(N_PROBED, 1 + int(np.searchsorted(np.cumsum(sizes[nearest]), k)))
+            enough = 1 + int(np.searchsorted(np.cumsum(sizes[nearest]), k))
+            n_probed = max(FEWEST_PROBED, round(PROBED * n_lists**0.5), enough)
             yield cells, np.concatenate([members[other] for other in nearest[:n_probed]])
