@@ -24,8 +24,8 @@ def neighbors(
 
     Among more than 10,000 cells 98 to 99 of 100 are found: cells are put into lists around some of them (an inverted file,
     as in Sivic and Zisserman, ICCV 2003), and the neighbours of a list's cells are looked for in it and in the lists around
-    it. That takes about as long as pynndescent, less for many neighbours, and does not compile itself for half a minute in
-    every new process.
+    it. That takes up to twice as long as pynndescent for few neighbours, a tenth for a hundred, and does not compile itself
+    for half a minute in every new process.
 
     Parameters
     ----------
