@@ -16,10 +16,10 @@ from sklearn.metrics import adjusted_rand_score
 import scdeepclust as sdc
 from scdeepclust import datasets, diffusion, losses
 from scdeepclust.data import Cells, Inputs, align, read
-from scdeepclust.data.cells import Rows
 from scdeepclust.data.components import by_covariance
 from scdeepclust.data.expression import log_normalised
 from scdeepclust.data.read import as_csr
+from scdeepclust.data.rows import Rows
 from scdeepclust.diffusion.tensors import mean_over, nearest
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ import scdeepclust as sdc
 from scdeepclust import progress
 from scdeepclust.checkpoint import Checkpoint
 from scdeepclust.data import Cells
-from scdeepclust.data.cells import Rows
+from scdeepclust.data.rows import Rows
 from scdeepclust.schedule import Phase
 from scdeepclust.train import Interrupted, Trainer
 

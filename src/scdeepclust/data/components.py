@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cells import CHUNK, Rows
+from .cells import CHUNK
+from .rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from .. import views
 from ..resizable import Resizable
-from .cells import CHUNK, Cells, Rows, one_hot
+from .cells import CHUNK, Cells, one_hot
 from .checks import one_of, whole_number
 from .components import moments, principal_components
 from .correction import Correction
+from .rows import Rows
 
 if TYPE_CHECKING:
     from ..losses.representation.reconstruction import Counts
