@@ -425,9 +425,9 @@ def test_the_search_by_lists_finds_nearly_all(by_lists, n_neighbors):
 
 
 @settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(5, 300), n_places=st.integers(1, 300), k=st.integers(1, 400))
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(5, 72), n_places=st.integers(1, 72), k=st.integers(1, 100))
 def test_the_search_by_lists_of_few_or_equal_cells_is_exact(seed, n, n_places, k):
-    """All lists are looked through where there are no more than are probed anyway, and as many as hold k cells otherwise."""
+    """All lists are looked through where there are no more than that many."""
     x = np.random.default_rng(seed).normal(size=(n_places, 3)).astype(np.float32)
     x = x[np.random.default_rng(seed).integers(n_places, size=n)]
     with pytest.MonkeyPatch.context() as patch:
@@ -435,9 +435,35 @@ def test_the_search_by_lists_of_few_or_equal_cells_is_exact(seed, n, n_places, k
         found, distances = diffusion.neighbors(x, k)
     exact, at = diffusion.neighbors(x, k)
     assert found.shape == exact.shape == (n, min(k, n - 1))
-    assert not (found == np.arange(n)[:, None]).any()
-    assert all(len(set(row)) == len(row) for row in found.tolist())
+    on_gpu = nearest(torch.from_numpy(x), min(k, n - 1), exact_up_to=0).numpy()  # the way of a GPU, here on a CPU
+    for some in (found, on_gpu):
+        assert not (some == np.arange(n)[:, None]).any()
+        assert all(len(set(row)) == len(row) for row in some.tolist())
     np.testing.assert_allclose(distances, at, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(x[on_gpu] - x[:, None], axis=2), at, atol=2e-3)
+
+
+def test_most_cells_in_one_list_are_searched_too(by_lists):
+    x = np.random.default_rng(0).normal(size=(6000, 3)).astype(np.float32)
+    x[1000:] *= 1e-3
+    exact, _ = diffusion.neighbors(x, 10, rows=np.arange(6000))
+    found, distances = diffusion.neighbors(x, 10)
+    shared = [len(np.intersect1d(*pair)) for pair in zip(exact, found, strict=True)]
+    assert np.mean(shared) > 9.8
+    np.testing.assert_allclose(distances, np.linalg.norm(x[found] - x[:, None], axis=2), rtol=1e-5)
+
+
+def test_where_the_lists_around_a_cell_hold_too_few_all_cells_are_searched(by_lists):
+    """Far from a crowd of equal cells, single ones have lists of their own."""
+    x = np.concatenate([np.random.default_rng(0).normal(20, 5, size=(60, 3)), np.zeros((3000, 3))]).astype(np.float32)
+    _, exact = diffusion.neighbors(x, 40, rows=np.arange(60))
+    found, distances = diffusion.neighbors(x, 40)
+    np.testing.assert_allclose(distances[:60], exact, rtol=1e-5)
+    assert (distances[60:] == 0).all()
+    on_gpu = nearest(torch.from_numpy(x), 40, exact_up_to=0).numpy()
+    for some in (found, on_gpu):
+        assert all(len({*row, cell}) == 41 for cell, row in enumerate(some.tolist()))
+    np.testing.assert_allclose(np.linalg.norm(x[on_gpu[:60]] - x[:60, None], axis=2), exact, rtol=1e-3)
 
 
 def test_centres_are_means_of_clusters(ten_thousand):

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EXACT_UP_TO = 10_000  # cells; above, a search by lists is faster, the more so the more there are
-# Lists in which neighbours are looked for, at least, and as square roots of how many there are: more find more.
-FEWEST_PROBED, PROBED = 40, 2.5
+# Lists in which each cell looks for neighbours, and how many more for each neighbour that it wants; they are found among
+# so many times as many whose centres are near that of its own list.
+PROBED, PROBED_MORE, AROUND = 16, 1 / 6, 8
 N_TO_PLACE, N_ROUNDS = 40, 8  # cells of each list that place its centre, and rounds of k-means
+AT_ONCE = 2**19  # numbers that are held at once, as fit in a processor's cache
 
 
 def neighbors(
@@ -22,10 +24,8 @@ def neighbors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nearest neighbours of each cell, itself left out.
 
-    Among more than 10,000 cells 98 to 99 of 100 are found: cells are put into lists around some of them (an inverted file,
-    as in Sivic and Zisserman, ICCV 2003), and the neighbours of a list's cells are looked for in it and in the lists around
-    it. That takes up to twice as long as pynndescent for few neighbours, a tenth for a hundred, and does not compile itself
-    for half a minute in every new process.
+    Among more than 10,000 cells 98 to 99 of 100 are found: cells are put into lists around some of them, and each looks for
+    its neighbours in the lists whose centres are nearest to it (an inverted file, as in Sivic and Zisserman, ICCV 2003).
 
     Parameters
     ----------
@@ -43,42 +43,77 @@ def neighbors(
     Indices and Euclidean distances, each cells x `n_neighbors`, nearest first.
     """
     x = np.ascontiguousarray(x, dtype=np.float32)
-    k = min(n_neighbors, len(x) - 1) + 1
-    if rows is not None or len(x) <= EXACT_UP_TO:
-        indices, distances = _nearest(x, x if rows is None else x[rows], k)
-    else:
-        indices, distances = np.empty((len(x), k), dtype=np.int64), np.empty((len(x), k), dtype=np.float32)
-        for cells, around in lists(x, k, random_state):
-            found, distances[cells] = _nearest(x[around], x[cells], k)
-            indices[cells] = around[found]
+    k = min(n_neighbors, len(x) - 1)
+    if rows is None and len(x) > EXACT_UP_TO:
+        return _by_lists(x, k, random_state)
+    return _exact(x, np.arange(len(x)) if rows is None else rows, k)
+
+
+def _exact(x: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.neighbors import NearestNeighbors
+
+    distances, indices = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(x).kneighbors(x[rows])
     # A cell is not always its own first neighbour: duplicates may come before it.
-    itself = np.arange(len(x)) if rows is None else rows
-    self_last = np.argsort(indices == itself[:, None], axis=1, kind="stable")[:, : k - 1]
+    self_last = np.argsort(indices == rows[:, None], axis=1, kind="stable")[:, :k]
     return np.take_along_axis(indices, self_last, 1), np.take_along_axis(distances, self_last, 1)
 
 
-def _nearest(x: np.ndarray, wanted: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.neighbors import NearestNeighbors
+def _by_lists(x: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    from ._heaps import keep_nearer
 
-    distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors(wanted)
+    found, distances = np.full((len(x), k), -1), np.full((len(x), k), np.inf, dtype=np.float32)
+    for center, members, looking in lists(x, k, seed):
+        # Seen from the centre, cells are hardly farther than from each other, so that differences keep their digits.
+        others = x[members] - center
+        squared = np.square(others).sum(1)
+        for some in _parts(looking, len(members)):
+            here = x[some] - center
+            between = here @ (-2 * others.T)
+            between += squared
+            between += np.square(here).sum(1)[:, None]
+            keep_nearer(between, some, members, distances, found)
+    for some in _parts(np.arange(len(x)), k * x.shape[1]):
+        apart = x[found[some]] - x[some, None]
+        distances[some] = np.sqrt(np.einsum("ckd,ckd->ck", apart, apart))
+    nearest_first = np.argsort(distances, axis=1, kind="stable")
+    indices, distances = (np.take_along_axis(values, nearest_first, 1) for values in (found, distances))
+    short = np.flatnonzero((found < 0).any(1))  # cells whose lists hold too few
+    if len(short):
+        indices[short], distances[short] = _exact(x, short, k)
     return indices, distances
 
 
-def lists(x: np.ndarray, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Cells of each list, and those, at least `k`, in it and in the lists around it."""
+def lists(x: np.ndarray, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Lists of cells: the centre, the members, and cells that look for `k` neighbours there, which are the members at first."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import pairwise_distances
 
     n_lists = int(2 * np.sqrt(len(x)))
     some = np.random.default_rng(seed).permutation(len(x))[: N_TO_PLACE * n_lists]
     with fewer_allowed():
-        lists = KMeans(n_lists, init="random", n_init=1, max_iter=N_ROUNDS, random_state=seed).fit(x[some])
-    of_cell, between = lists.predict(x), pairwise_distances(lists.cluster_centers_)
-    sizes = np.bincount(of_cell, minlength=n_lists)
-    members = np.split(np.argsort(of_cell, kind="stable"), np.cumsum(sizes)[:-1])
-    for cells, distance in zip(members, between, strict=True):
-        if len(cells):
-            nearest = np.argsort(distance, kind="stable")
-            enough = 1 + int(np.searchsorted(np.cumsum(sizes[nearest]), k))
-            n_probed = max(FEWEST_PROBED, round(PROBED * n_lists**0.5), enough)
-            yield cells, np.concatenate([members[other] for other in nearest[:n_probed]])
+        places = KMeans(n_lists, init="random", n_init=1, max_iter=N_ROUNDS, random_state=seed).fit(x[some])
+    centers, own = places.cluster_centers_, places.predict(x)
+    members = _where(own, n_lists)
+    squared, n_probed = np.square(centers).sum(1), min(n_lists, round(PROBED + PROBED_MORE * k))
+    around = np.argsort(pairwise_distances(centers), axis=1, kind="stable")[:, : AROUND * n_probed]
+    probed = np.empty((len(x), n_probed), dtype=np.int32)
+    for cells, near in zip(members, around, strict=True):
+        distances = squared[near] - 2 * x[cells] @ centers[near].T  # but for what all of a cell have in common
+        probed[cells] = near[np.argpartition(distances, n_probed - 1, axis=1)[:, :n_probed]]
+    looking = _where(probed.ravel(), n_lists)
+    filled = [number for number in range(n_lists) if len(members[number])]
+    for number in filled:
+        yield centers[number], members[number], members[number]
+    for number in filled:
+        cells = looking[number] // n_probed
+        yield centers[number], members[number], cells[own[cells] != number]
+
+
+def _where(numbers: np.ndarray, n: int) -> list[np.ndarray]:
+    """Where each of the numbers 0 to `n` - 1 stands."""
+    return np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers, minlength=n))[:-1])
+
+
+def _parts(cells: np.ndarray, width: int) -> list[np.ndarray]:
+    """Cells, so many at a time that of their rows of `width` numbers a cache holds all."""
+    return np.array_split(cells, max(1, -(-len(cells) * width // AT_ONCE)))

@@ -39,19 +39,32 @@ def neighbors_of(x: Tensor, n_neighbors: int, *, random_state: int = 0) -> Tenso
 def nearest(
     x: Tensor, k: int, *, random_state: int = 0, exact_up_to: int = EXACT_UP_TO, at_once: int = AT_ONCE
 ) -> Tensor:
-    """The `k` nearest others of each cell: by all distances, or by those in the lists around it."""
+    """The `k` nearest others of each cell: of all, or of those in the lists around it."""
     everyone = torch.arange(len(x), device=x.device)
-    parts = [(everyone, everyone)] if len(x) <= exact_up_to else lists(x.cpu().numpy(), k + 1, random_state)
-    found = torch.empty(len(x), k, dtype=torch.int64, device=x.device)
-    for part in parts:
-        cells, around = (torch.as_tensor(index, device=x.device) for index in part)
-        others = x.index_select(0, around)
+    found = torch.full((len(x), k), -1, device=x.device)
+    distances = torch.full((len(x), k), torch.inf, device=x.device)
+
+    def look(among: Tensor, looking: Tensor) -> None:
+        others = x.index_select(0, among)
         squared = others.square().sum(1)
-        for some in cells.split(max(1, at_once // len(around))):
-            # squared, less what all distances of a cell have in common
-            distances = torch.addmm(squared, x.index_select(0, some), others.T, alpha=-2)
-            distances.masked_fill_(some[:, None] == around, torch.inf)
-            found[some] = around[distances.topk(k, largest=False).indices]
+        for some in looking.split(max(1, at_once // len(among))):
+            # squared, but for what all distances of a cell have in common
+            between = torch.addmm(squared, x.index_select(0, some), others.T, alpha=-2)
+            between.masked_fill_(some[:, None] == among, torch.inf)
+            nearer, places = between.topk(min(k, len(among)), largest=False)
+            nearer, names = torch.cat([distances[some], nearer], 1), torch.cat([found[some], among[places]], 1)
+            distances[some], places = nearer.topk(k, largest=False)
+            found[some] = names.gather(1, places)
+
+    if len(x) <= exact_up_to:
+        look(everyone, everyone)
+        return found
+    for _, members, looking in lists(x.cpu().numpy(), k, random_state):
+        look(torch.as_tensor(members, device=x.device), torch.as_tensor(looking, device=x.device))
+    short = distances.isinf().any(1).nonzero()[:, 0]  # cells whose lists hold too few
+    if len(short):
+        distances[short] = torch.inf
+        look(everyone, short)
     return found
 
 
