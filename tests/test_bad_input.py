@@ -194,6 +194,15 @@ def test_backed(counts, tmp_path, few):
     backed.file.close()
 
 
+def test_sparse_on_disk(counts, tmp_path, few):
+    h5py = pytest.importorskip("h5py")
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad") as file:
+        lazy = ad.AnnData(ad.io.sparse_dataset(file["X"]), counts.obs, counts.var)
+        with pytest.raises(TypeError, match=r"adata\.X is a .*not in memory.*to_memory"):
+            sdc.tl.deepclust(lazy, few("idec"), progress=False)
+
+
 def test_dask(counts, few):
     array = pytest.importorskip("dask.array", reason="dask is not installed")
     counts.X = array.from_array(counts.X.toarray(), chunks=100)
@@ -653,3 +662,15 @@ def test_advice_names_no_argument_that_is_not_there(counts, few):
             front(adata)
         advised = set(re.findall(r"(\w+)=", text(error))) - {"min_cells", "min_counts"}
         assert advised <= set(known), text(error)
+
+
+def test_new_cells_may_have_far_more_columns_than_a_representation_may(types):
+    """Those that the model was trained on are taken by name."""
+    rng = np.random.default_rng(0)
+    small = ad.AnnData(rng.normal(size=(60, 5)).astype(np.float32), var=pd.DataFrame(index=[f"p{i}" for i in range(5)]))
+    model = model_of(small, use_rep="X")
+    wide = ad.AnnData(np.full((60, 5100), np.nan, dtype=np.float32))
+    wide.var_names = [f"q{i}" for i in range(5095)] + list(small.var_names)
+    wide.X[:, 5095:] = small.X
+    sdc.tl.assign(wide, model)
+    assert list(wide.obs["deepclust"]) == list(model.predict().astype(str))

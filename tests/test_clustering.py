@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 
 import anndata as ad
@@ -17,8 +16,8 @@ from sklearn.mixture import GaussianMixture
 
 import scdeepclust as sdc
 from scdeepclust import clustering, networks
+from scdeepclust.clustering import algorithms
 
-module = importlib.import_module("scdeepclust.clustering.find")  # the name is also that of the function in it
 ALGORITHMS = ["kmeans", "gmm", "leiden", "agglomerative", "kmedoids", "hdbscan"]
 NEED_NUMBER = ALGORITHMS[:-1]
 
@@ -80,6 +79,15 @@ def test_the_mixture_fits_at_least_as_well_as_scikit_learns(blobs):
     assert same_partition(found.labels, ours.predict(z))
 
 
+def test_the_mixture_finds_clusters_of_unequal_width():
+    """Each component starts with the covariance of its own cluster."""
+    rng = np.random.default_rng(0)
+    truth, width = np.repeat(np.arange(8), 200), 10 ** rng.uniform(-0.7, 0.5, 8)
+    z = (4 * rng.normal(size=(8, 5)))[truth] + width[truth, None] * rng.normal(size=(1600, 5))
+    found = clustering.find(z, "gmm", 8, random_state=0)
+    assert adjusted_rand_score(truth, found.labels) > 0.95
+
+
 def test_kmedoids_is_fasterpam(blobs):
     z, _ = blobs
     found = clustering.find(z, "kmedoids", 3, random_state=2)
@@ -122,7 +130,7 @@ def test_leiden_gives_as_many_clusters_as_asked(n_clusters):
 
 def test_more_communities_than_leiden_finds_are_kmeans_with_a_warning(monkeypatch, blobs):
     z, _ = blobs
-    monkeypatch.setattr(module, "RESOLUTIONS", (0.02, 0.05))
+    monkeypatch.setattr(algorithms, "RESOLUTIONS", (0.02, 0.05))
     with pytest.warns(UserWarning, match=r"Leiden finds no more than \d+ communities.*k-means"):
         assert len(np.unique(clustering.find(z, "leiden", 9).labels)) == 9
 
@@ -160,7 +168,7 @@ def test_a_singular_mixture_leaves_kmeans_with_a_warning(monkeypatch, blobs):
 
 @pytest.mark.parametrize("kind", ["agglomerative", "kmedoids", "hdbscan"])
 def test_of_many_cells_a_sample_is_clustered(monkeypatch, blobs, kind):
-    monkeypatch.setattr(module, "MOST_OF_ALL_PAIRS", 100)
+    monkeypatch.setattr(algorithms, "MOST_OF_ALL_PAIRS", 100)
     found = clustering.find(blobs[0], kind, 3)
     assert len(found.cells) == len(found.labels) == 100
     assert same_partition(found.labels, blobs[1][found.cells])
@@ -214,6 +222,23 @@ def test_equal_cells_do_no_harm():
     head = networks.Head(3)
     head.set_reference(np.zeros((20, 3), dtype=np.float32), np.arange(20) % 2, seed=0)
     assert torch.isfinite(head(torch.randn(5, 3))).all()
+
+
+def test_of_many_cells_those_of_a_rare_cluster_vote_too(monkeypatch):
+    monkeypatch.setattr("scdeepclust.networks.head.MOST_REFERENCES", 200)
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [5000, 4970, 30])
+    z = (rng.normal(size=(10_000, 2)) + 20 * labels[:, None]).astype(np.float32)
+    head = networks.Head(2)
+    head.set_reference(z, labels, seed=0)
+    assert len(head.reference) == 200
+    np.testing.assert_array_equal(head(torch.from_numpy(z)).argmax(1), labels)
+
+
+def test_a_single_cell_votes_alone():
+    head = networks.Head(2)
+    head.set_reference(np.ones((1, 2), dtype=np.float32), np.array([0]), seed=0)
+    assert head(torch.zeros(3, 2)).exp().tolist() == [[1.0]] * 3
 
 
 def test_a_head_takes_the_size_of_what_is_loaded(blobs):

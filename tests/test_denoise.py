@@ -449,3 +449,22 @@ def test_numbers_of_neighbours_of_an_earlier_run_do_not_stay(types):
     assert "denoised_n_neighbors" in cells.obs
     sdc.pp.denoise(cells, progress=False)
     assert "denoised_n_neighbors" not in cells.obs
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_a_gene_can_be_named_where_others_have_the_same_name_twice(counts):
+    sdc.pp.neighbors(counts, **GRID)
+    sdc.pp.denoise(counts, genes="gene7", key_added="alone")
+    twice = counts.copy()
+    twice.var_names = ["gene1", *counts.var_names[1:]]
+    sdc.pp.denoise(twice, genes="gene7", key_added="alone")
+    pd.testing.assert_frame_equal(twice.obsm["alone"], counts.obsm["alone"])
+
+
+def test_most_cells_may_be_empty(counts):
+    """Their median is no depth to bring the others to."""
+    sdc.pp.neighbors(counts, **GRID)
+    full = counts.X.copy()
+    counts.X = sparse.csr_matrix(full.multiply((np.arange(300) < 140)[:, None]))
+    sdc.pp.denoise(counts)
+    assert counts.layers["denoised"].max() > 1

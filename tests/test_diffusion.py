@@ -17,7 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from scdeepclust import datasets, diffusion
 from scdeepclust.diffusion import signal
-from scdeepclust.diffusion.kernel import diffuse, normalized
+from scdeepclust.diffusion.markov import diffuse, normalized
 
 # The first call of a compiled kernel is slow; that is no failure.
 settings.register_profile("plain", deadline=None, max_examples=30, derandomize=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import subprocess
@@ -238,3 +239,11 @@ def test_what_an_import_loads(statement, absent):
 @pytest.mark.parametrize("name", FILES)
 def test_no_assert_in_the_sources(name):
     assert not [node.lineno for node in ast.walk(FILES[name]) if isinstance(node, ast.Assert)]
+
+
+def test_no_name_that_is_loaded_on_first_use_is_that_of_a_file_beside_it():
+    """Else what one gets by it depends on what was asked for before."""
+    for package in SRC.rglob("__init__.py"):
+        if "lazy_loader" in package.read_text():
+            module = importlib.import_module(".".join(package.parent.relative_to(SRC.parent).parts))
+            assert not {path.stem for path in package.parent.glob("*.py")}.intersection(module.__all__)

@@ -655,3 +655,16 @@ def test_a_run_with_another_threshold_does_not_go_on_from_a_checkpoint(rare, few
     sdc.tl.deepclust(rare, few("idec", n_clusters=None), min_signal=0.3, **options)
     with pytest.raises(ValueError, match="checkpoint"):
         sdc.tl.deepclust(rare, few("idec", n_clusters=None), min_signal=0.2, **options)
+
+
+def test_cells_of_equal_depth_may_come_in_any_order():
+    rng = np.random.default_rng(0)
+    x, depth = rng.normal(size=(300, 4)), np.full(300, 1000.0)
+    labels = np.repeat([0, 1, 2], 100)
+    np.testing.assert_allclose(chooser._without_depth(x, depth, labels), x, atol=1e-12)
+
+
+def test_a_refusal_of_log_normalised_values_speaks_of_genes(lognorm):
+    keep = np.arange(lognorm.n_vars) < 9
+    with pytest.raises(ValueError, match="at least 10 of the genes used"):
+        sdc.tl.n_clusters(lognorm[:, keep].copy(), drop_empty=True)

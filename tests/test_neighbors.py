@@ -173,7 +173,7 @@ def test_with_their_unit_of_distance_their_weights_take_four_components_too(mixt
     """Ours is the mean distance of the five nearest, theirs that of all; ours predicts most real cells better."""
     grid = {"layer": "ftt", "weights": "distance", "n_pcs": [2, 4, 8, 15], "n_neighbors": 80, "n_steps": 1}
     ours = as_dewakss(mixtures, **grid)
-    monkeypatch.setattr(importlib.import_module("scdeepclust.diffusion.kernel"), "SCALE", 80)
+    monkeypatch.setattr(importlib.import_module("scdeepclust.diffusion.markov"), "SCALE", 80)
     theirs = as_dewakss(mixtures, **grid)
     assert theirs["minimum"]["n_pcs"] == 4
     assert 30 <= theirs["minimum"]["n_neighbors"] < 80
@@ -593,3 +593,9 @@ def test_as_many_components_as_molecular_cross_validation_takes(n_types, seed):
 @pytest.fixture(scope="module")
 def renamed_types():
     return renamed(datasets.simulate_types(300, 100, n_types=3, separation=2.0))
+
+
+def test_the_same_weights_twice_are_tried_once(counts):
+    grid = {"n_pcs": [3], "n_neighbors": 6, "n_steps": 1}
+    once, twice = (search(counts, weights=["distance"] * n, **grid) for n in (1, 2))
+    pd.testing.assert_frame_equal(once["loss"], twice["loss"])

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"find": ["Found", "find", "joined"]})
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"algorithms": ["Found", "find", "joined"]})

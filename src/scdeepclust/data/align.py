@@ -52,7 +52,7 @@ def align(
     check_anndata(adata)
     keys = [key for _, key in covariate_keys(batch_key, categorical_covariate_keys)]
     if use_rep is not None:
-        raw = _in_columns(read_representation(adata, use_rep), columns, use_rep)
+        raw = read_representation(adata, use_rep, columns)
         if raw.values.shape[1] != n_features:
             msg = f"use_rep={use_rep!r} has {raw.values.shape[1]} columns; the model was trained on {n_features}."
             raise ValueError(msg)
@@ -67,20 +67,6 @@ def align(
         raise ValueError(msg)
     raw = without_empty_cells(_ordered(raw, var_names), drop_empty=False)
     return _with_covariates(raw, adata, keys, categories)
-
-
-def _in_columns(raw: Raw, columns: list[str], use_rep: str) -> Raw:
-    """The columns of a representation in the model's order, where both have names."""
-    if not columns or not raw.columns or columns == raw.columns:
-        return raw
-    where = pd.Index(raw.columns).get_indexer(columns)
-    if (where < 0).any():
-        msg = (
-            f"use_rep={use_rep!r} lacks {int((where < 0).sum())} of the {len(columns)} columns that the model was trained "
-            f"on: {listing(np.asarray(columns)[where < 0])}. Nothing can stand in for them; make them as in training."
-        )
-        raise ValueError(msg)
-    return replace(raw, values=np.ascontiguousarray(raw.values[:, where]), columns=list(columns))
 
 
 def _ordered(raw: Raw, var_names: list[str]) -> Raw:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from scipy import sparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,7 +60,7 @@ def check_in_memory(adata: AnnData, values: Any, name: str) -> None:
     if adata.isbacked:
         msg = f"adata is backed by {adata.filename}; load it with adata.to_memory() first."
         raise TypeError(msg)
-    if type(values).__module__.partition(".")[0] in {"dask", "h5py", "zarr"} or "backed" in type(values).__module__:
+    if not (isinstance(values, np.ndarray | pd.DataFrame) or sparse.issparse(values)):
         msg = f"{name} is a {type(values).__module__}.{type(values).__name__}, not in memory; call adata.to_memory() first."
         raise TypeError(msg)
 

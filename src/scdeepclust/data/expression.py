@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from .checks import check_finite, check_in_memory, listing, looks_like_counts, need_key
+from .raw import to_median_depth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 ALL = slice(None)
 
 
-def need_genes(argument: str, genes: Sequence[str], names: pd.Index) -> None:
-    """Refuse genes that do not exist or are there more than once."""
+def need_genes(argument: str, genes: Sequence[str], names: pd.Index) -> np.ndarray:
+    """Where genes are among names; refuse those that do not exist or are there more than once."""
     for gene in genes:
         if gene not in names:
             msg = f"{argument}={gene!r} is not in adata.var_names; {nearest(gene, names)}."
@@ -28,6 +29,7 @@ def need_genes(argument: str, genes: Sequence[str], names: pd.Index) -> None:
         if (n_times := int((names == gene).sum())) > 1:
             msg = f"{argument}={gene!r} names {n_times} genes; call adata.var_names_make_unique() first."
             raise ValueError(msg)
+    return np.array([names.get_loc(gene) for gene in genes], dtype=np.int64)
 
 
 def nearest(gene: str, names: pd.Index) -> str:
@@ -51,7 +53,7 @@ def matrix(adata: AnnData, layer: str | None, argument: str) -> np.ndarray | spa
 
 def columns(adata: AnnData, genes: Sequence[str], layer: str | None, argument: str) -> np.ndarray:
     """Values of these genes, cells x genes."""
-    found = matrix(adata, layer, argument)[:, adata.var_names.get_indexer(genes)]
+    found = matrix(adata, layer, argument)[:, need_genes("genes", genes, adata.var_names)]
     return np.asarray(found.toarray() if sparse.issparse(found) else found, dtype=float)
 
 
@@ -68,5 +70,4 @@ def log_normalised(
     if not looks_like_counts(everything):
         return values, name
     depth = np.asarray(everything.sum(axis=1, dtype=np.float64)).ravel()
-    per_cell = np.median(depth[depth > 0]) if depth.any() else 1.0
-    return np.log1p(values / np.maximum(depth, 1)[:, None] * per_cell), "log-normalised counts"
+    return np.log1p(values * to_median_depth(depth)[:, None]), "log-normalised counts"

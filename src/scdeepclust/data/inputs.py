@@ -63,6 +63,9 @@ class Inputs(Resizable):
             msg = f"gene_scaling={gene_scaling!r} must be from 0 to 1."
             raise ValueError(msg)
         n_pcs = None if n_pcs is None else whole_number("n_pcs", n_pcs)
+        if transform == "log1p_counts" and n_pcs is not None:
+            msg = f"transform='log1p_counts' is of genes, and n_pcs={n_pcs} asks for components; give n_pcs=None."
+            raise ValueError(msg)
         self.kind, self.transform, self.gene_scaling, self.n_pcs = kind, transform, gene_scaling, n_pcs
         for name in ("median_total", "used_share", "n_genes", "mean", "scale", "ceiling", "components", "spread"):
             self.register_buffer(name, torch.ones(1))

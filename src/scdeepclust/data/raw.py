@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def median_depth(totals: np.ndarray) -> float:
+    """Depth of the median cell that has any counts."""
+    return float(np.median(totals[totals > 0])) if totals.any() else 1.0
+
+
+def to_median_depth(totals: np.ndarray) -> np.ndarray:
+    """What the counts of each cell are multiplied by for that depth."""
+    return median_depth(totals) / np.maximum(totals, 1e-6)
+
+
 @dataclass(frozen=True)
 class Raw:
     """What a run reads from an AnnData.

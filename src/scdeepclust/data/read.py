@@ -79,8 +79,8 @@ def _check_source(layer: str | None, use_rep: str | None, mask_var: Any, *, coun
         raise ValueError(msg)
 
 
-def read_representation(adata: AnnData, use_rep: str) -> Raw:
-    """A representation, as it is."""
+def read_representation(adata: AnnData, use_rep: str, wanted: Sequence[str] = ()) -> Raw:
+    """A representation, as it is; where its columns have names, those that are wanted, in that order."""
     if use_rep == "X":
         if adata.X is None:
             msg = "use_rep='X', but adata.X is None; name a key of adata.obsm."
@@ -92,8 +92,10 @@ def read_representation(adata: AnnData, use_rep: str) -> Raw:
         columns = values.columns if isinstance(values, pd.DataFrame) else pd.Index([])
     name = f"use_rep={use_rep!r}"
     check_in_memory(adata, values, name)
-    if isinstance(values, pd.DataFrame):
-        values = values.to_numpy()
+    names = [str(column) for column in columns] if columns.is_unique else []
+    values = values.to_numpy() if isinstance(values, pd.DataFrame) else values
+    if wanted and names and names != list(wanted):
+        values, names = values[:, _where(wanted, names, name)], list(wanted)
     values = values.toarray() if sparse.issparse(values) else np.asarray(values)
     if values.ndim != 2 or not values.shape[1]:
         msg = f"{name} has shape {values.shape}; a matrix of cells x features is needed."
@@ -107,8 +109,19 @@ def read_representation(adata: AnnData, use_rep: str) -> Raw:
         msg = f"{name} holds values that are not numbers ({error}); leave those columns out."
         raise ValueError(msg) from error
     check_finite(values, name)
-    names = [str(column) for column in columns] if columns.is_unique else []
     return Raw(values, "rep", adata.obs_names, [], np.arange(adata.n_obs), columns=names)
+
+
+def _where(wanted: Sequence[str], names: Sequence[str], name: str) -> np.ndarray:
+    """Where the columns that a model was trained on are among those of a representation."""
+    where = pd.Index(names).get_indexer(wanted)
+    if (where < 0).any():
+        msg = (
+            f"{name} lacks {int((where < 0).sum())} of the {len(wanted)} columns that the model was trained on: "
+            f"{listing(np.asarray(wanted)[where < 0])}. Nothing can stand in for them; make them as in training."
+        )
+        raise ValueError(msg)
+    return where
 
 
 def read_genes(

@@ -9,7 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "clusters": ["ClusterSums", "average_within", "cluster_sums", "wak"],
         "graph": ["average", "average_over", "connectivities", "into_scanpy"],
-        "kernel": [
+        "kmeans": ["fewer_allowed"],
+        "markov": [
             "SCALE",
             "WEIGHTS",
             "affinities",
@@ -20,9 +21,17 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "normalized",
             "within",
         ],
-        "kmeans": ["fewer_allowed"],
         "noise2self": ["loss_of_each", "loss_of_kernel", "loss_of_mean"],
-        "partition": ["MOST_CELLS", "additive", "centers", "communities", "communities_at", "means", "nearest_to"],
+        "partition": [
+            "MOST_CELLS",
+            "additive",
+            "centers",
+            "communities",
+            "communities_at",
+            "communities_of",
+            "means",
+            "nearest_to",
+        ],
         "search": ["neighbors"],
         "splitting": ["rotation", "split_columns", "thin"],
         "tensors": ["average_of", "neighbors_of"],

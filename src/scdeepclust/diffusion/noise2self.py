@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .kernel import diffused_columns, honest_power
+from .markov import diffused_columns, honest_powers
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -83,8 +83,8 @@ def loss_of_kernel(
     loss = np.zeros((source.shape[0], n_steps))
     columns = target.tocsc()
     if honest:
-        for step in range(n_steps):
-            for part, values in diffused_columns(honest_power(matrix, step + 1), source):
+        for step, power in enumerate(honest_powers(matrix, n_steps)):
+            for part, values in diffused_columns(power, source):
                 loss[:, step] += np.square(values - columns[:, part].toarray(), dtype=np.float64).sum(1)
     else:
         for part, first in diffused_columns(matrix, source):

@@ -17,6 +17,8 @@ MOST_TURNS, ENOUGH = 50, 1e-4  # of partitions that take turns, until a turn gai
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scipy import sparse
+
 
 def centers(
     z: np.ndarray,
@@ -157,21 +159,25 @@ def communities_at(
     z: np.ndarray, resolutions: Sequence[float], *, n_neighbors: int = 15, random_state: int = 0
 ) -> list[np.ndarray]:
     """Leiden communities at several resolutions of one graph."""
+    if not len(resolutions):
+        return []
+    graph = connectivities(z, n_neighbors, random_state=random_state)
+    return [communities_of(graph, resolution, random_state=random_state) for resolution in resolutions]
+
+
+def communities_of(graph: sparse.csr_array, resolution: float, *, random_state: int = 0) -> np.ndarray:
+    """Leiden communities of a graph, cells x cells."""
     import scanpy as sc
     from anndata import AnnData
 
-    bare = AnnData(obs=pd.DataFrame(index=pd.RangeIndex(len(z)).astype(str)))
-    graph = connectivities(z, n_neighbors, random_state=random_state)
-    found = []
-    for resolution in resolutions:
-        sc.tl.leiden(
-            bare,
-            resolution=resolution,
-            random_state=random_state,
-            adjacency=graph,
-            flavor="igraph",
-            n_iterations=2,
-            directed=False,
-        )
-        found.append(bare.obs["leiden"].cat.codes.to_numpy(dtype=np.int64))
-    return found
+    bare = AnnData(obs=pd.DataFrame(index=pd.RangeIndex(graph.shape[0]).astype(str)))
+    sc.tl.leiden(
+        bare,
+        resolution=resolution,
+        random_state=random_state,
+        adjacency=graph,
+        flavor="igraph",
+        n_iterations=2,
+        directed=False,
+    )
+    return bare.obs["leiden"].cat.codes.to_numpy(dtype=np.int64)

@@ -18,7 +18,8 @@ class Head(Resizable):
     """Memberships of embedded cells, by the rule of the algorithm that found the clusters.
 
     Centres and Gaussian components give posterior probabilities. Where the algorithm has no rule for new cells (Leiden,
-    agglomeration, HDBSCAN), the nearest of its own cells vote, and each of those keeps its label.
+    agglomeration, HDBSCAN), the nearest of its own cells vote, and each of those keeps its label; of more than 20,000 cells
+    some vote, the others being treated as new ones.
 
     Parameters
     ----------
@@ -57,28 +58,32 @@ class Head(Resizable):
         self.log_weights = self.means.new_tensor(np.log(np.maximum(weights, 1e-12)))
 
     def set_reference(self, z: np.ndarray, labels: np.ndarray, *, seed: int) -> None:
-        """Cells that vote for those near them; of more than 20,000 a random 20,000. -1 is a label too: of noise."""
+        """Cells that vote for those near them; of more than 20,000 a random 20,000, among them enough of each label to win.
+
+        -1 is a label too: of noise.
+        """
         if len(z) > MOST_REFERENCES:
-            some = np.sort(np.random.default_rng(seed).choice(len(z), MOST_REFERENCES, replace=False))
+            rng = np.random.default_rng(seed)
+            order = rng.permutation(len(z))
+            order = order[np.argsort(labels[order], kind="stable")]
+            earlier = np.arange(len(z)) - np.searchsorted(labels[order], labels[order])  # of the same label
+            turn = np.where(earlier < N_VOTES, -1, rng.random(len(z)))
+            some = np.sort(order[np.argsort(turn, kind="stable")[:MOST_REFERENCES]])
             z, labels = z[some], labels[some]
         noise = labels < 0
         self.n_noise.fill_(int(noise.any()))
         self.labels = torch.as_tensor(np.where(noise, labels.max() + 1, labels), device=self.means.device)
         self.reference = self.means.new_tensor(z)
-        self.radius.fill_(1.0)
-        nearest = torch.cat(
-            [torch.cdist(part, self.reference).topk(2, largest=False)[0][:, 1] for part in self._parts(self.reference)]
-        )
-        self.radius.fill_(nearest.median().clamp_min(1e-6))
-
-    @staticmethod
-    def _parts(z: Tensor) -> tuple[Tensor, ...]:
-        return z.split(ROWS)
+        nearest = [
+            torch.cdist(part, self.reference).topk(min(2, len(z)), largest=False)[0][:, -1]
+            for part in self.reference.split(ROWS)
+        ]
+        self.radius.fill_(torch.cat(nearest).median().clamp_min(1e-6))
 
     def forward(self, z: Tensor) -> Tensor:
         """Log of memberships, cells x clusters."""
         rule = self._votes if len(self.reference) else self._posterior
-        return torch.cat([rule(part) for part in self._parts(z)])
+        return torch.cat([rule(part) for part in z.split(ROWS)])
 
     def _posterior(self, z: Tensor) -> Tensor:
         white = torch.einsum("nkd,kde->nke", z[:, None] - self.means, self.precisions_cholesky)

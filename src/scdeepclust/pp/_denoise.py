@@ -104,6 +104,7 @@ def denoise(
     from ..arguments import resolve_seed
     from ..data.checks import Offers, check_anndata, one_of
     from ..data.expression import need_genes
+    from ..data.raw import median_depth
     from ..data.read import read_genes
     from ..selection.halves import log_normalised
     from ..train import kept_threads
@@ -117,8 +118,7 @@ def denoise(
         raise ValueError(msg)
     seed = resolve_seed(random_state)
     genes = [genes] if isinstance(genes, str) else genes if genes is None else list(dict.fromkeys(genes))
-    if genes is not None:
-        need_genes("genes", genes, adata.var_names)
+    columns = np.arange(adata.n_vars) if genes is None else need_genes("genes", genes, adata.var_names)
     one_of("average", average, ["rates", "log"])
     given = {"n_neighbors": n_neighbors, "n_steps": n_steps, "weights": weights, "self_loops": self_loops}
     _choice({}, given)
@@ -128,13 +128,12 @@ def denoise(
     if neighbors_key not in adata.uns and neighbors_key == "n2s":
         neighbors(adata, layer=layer, random_state=seed, progress=progress)
     choice = _choice(adata.uns[neighbors_key], given)
-    columns = np.arange(adata.n_vars) if genes is None else adata.var_names.get_indexer(list(genes))
     with kept_threads():
         ks = _local(adata, choice, neighbors_key, seed) if local else None
         matrix, n_steps = _kernel(adata, adata.uns[neighbors_key], choice, ks, seed)
         if average == "rates" and raw.kind == "counts":
             values = raw.values[:, columns]
-            depth = diffusion.diffuse(matrix, raw.totals, n_steps) / np.median(raw.totals)
+            depth = diffusion.diffuse(matrix, raw.totals, n_steps) / median_depth(raw.totals)
         else:
             values, depth = log_normalised(raw)[:, columns], None
         found = _averaged(matrix, values, n_steps, depth, dense=dense or genes is not None)

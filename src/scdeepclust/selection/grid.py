@@ -78,6 +78,7 @@ class Grid:
                 "scheme='count_split' holds out what the cell itself could tell."
             )
             raise ValueError(msg)
+        numbers["weights"] = list(dict.fromkeys(self.weights))
         return replace(self, **numbers | {"scheme": scheme} | ({"n_splits": 1} if scheme == "self" else {}))
 
     def clipped(self, raw: Raw) -> Grid:

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from .. import diffusion
 from ..data.checks import one_of
+from ..data.raw import to_median_depth
 
 if TYPE_CHECKING:
     from ..data import Inputs, Raw
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 SCHEMES = ("auto", "count_split", "gene_split")
 N_PCS = 20  # where a method reads genes, its choices are still made in principal components
 FEWEST_CELLS = 10
-FEWEST_COUNTS = 10  # both halves of such a cell are empty once in 500 splits
+SHALLOWEST = 10  # counts, or genes: one of the halves of such a cell is empty once in 500 splits
 
 
 def resolve_scheme(scheme: str, raw: Raw, allowed: tuple[str, ...] = SCHEMES) -> str:
@@ -108,8 +109,8 @@ def log_normalised(raw: Raw) -> sparse.csr_array:
         return sparse.csr_array(raw.values)
     if raw.kind == "lognorm":
         return raw.values
-    factor = np.median(raw.totals) / np.maximum(raw.totals, 1e-6)
-    data = np.log1p(raw.values.data * np.repeat(factor, np.diff(raw.values.indptr))).astype(np.float32)
+    factor = np.repeat(to_median_depth(raw.totals), np.diff(raw.values.indptr))
+    data = np.log1p(raw.values.data * factor).astype(np.float32)
     return sparse.csr_array((data, raw.values.indices, raw.values.indptr), shape=raw.values.shape)
 
 
@@ -119,7 +120,7 @@ def features(inputs: Inputs, raw: Raw, seed: int) -> tuple[Inputs, np.ndarray]:
     return twin, twin.fit(raw, seed=seed).numpy()
 
 
-def without_empty_halves(raw: Raw, scheme: str) -> np.ndarray:
+def cells_to_split(raw: Raw, scheme: str) -> np.ndarray:
     """Cells deep enough that both of their halves will hold something.
 
     Raises
@@ -140,16 +141,17 @@ def without_empty_halves(raw: Raw, scheme: str) -> np.ndarray:
         msg = f"{n_genes} genes are too few to hold some of them out; at least 4 are needed."
         raise ValueError(msg)
     depth = raw.values.sum(1) if scheme == "count_split" else np.diff(raw.values.indptr)
-    deep = np.flatnonzero(depth >= FEWEST_COUNTS)
+    what = "counts in the genes used" if scheme == "count_split" else "of the genes used"
+    deep = np.flatnonzero(depth >= SHALLOWEST)
     if len(deep) < FEWEST_CELLS:
         msg = (
-            f"Only {len(deep)} of {len(depth)} cells hold at least {FEWEST_COUNTS} counts in the genes used, too few to "
+            f"Only {len(deep)} of {len(depth)} cells hold at least {SHALLOWEST} {what}, too few to "
             "split. Use more genes (mask_var=None), deeper cells, or give the choice yourself."
         )
         raise ValueError(msg)
     if len(deep) < len(depth):
         msg = (
-            f"{len(depth) - len(deep)} of {len(depth)} cells hold fewer than {FEWEST_COUNTS} counts in the genes used; "
+            f"{len(depth) - len(deep)} of {len(depth)} cells hold fewer than {SHALLOWEST} {what}; "
             "they have no say in what is chosen."
         )
         warnings.warn(msg, UserWarning, stacklevel=4)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from .. import diffusion
 from ..data.raw import spread
 from ..diffusion import signal as signals
-from .halves import features, halve, need_labelled, resolve_scheme, without_empty_halves
+from .halves import cells_to_split, features, halve, need_labelled, resolve_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +54,17 @@ class Choice:
         return int(self.labels.max()) + 1
 
 
+@dataclass(frozen=True)
+class _Evidence:
+    """What is found of cells whatever their labels: splits, how much clusters predict at all, and the generator after them."""
+
+    few: Raw
+    splits: list[Halves]
+    gain: float
+    error: float
+    rng: np.random.Generator
+
+
 def choose_n_clusters(
     raw: Raw,
     inputs: Inputs,
@@ -63,6 +76,7 @@ def choose_n_clusters(
     curve: bool = True,
     seed: int = 0,
     start: np.ndarray | None = None,
+    known: dict[bytes, _Evidence] | None = None,
 ) -> Choice:
     """Choose a number of clusters, and a partition into as many.
 
@@ -86,16 +100,21 @@ def choose_n_clusters(
         Seed.
     start
         A partition to start from instead, -1 for cells without a label.
+    known
+        Where what was found of cells is kept, for other partitions of the same.
     """
     scheme = resolve_scheme(scheme, raw)
     rng = np.random.default_rng(seed)
-    everyone = cells = without_empty_halves(raw, scheme)
+    everyone = cells = cells_to_split(raw, scheme)
     if start is not None:
         everyone = cells = np.intersect1d(cells, np.flatnonzero(start >= 0))
     if len(cells) > MOST_CELLS:
         cells = np.sort(rng.choice(cells, MOST_CELLS, replace=False))
-    few = raw.cells(cells)
-    splits = [halve(few, scheme, inputs, rng, seed=seed) for _ in range(n_splits)]
+    known = {} if known is None else known
+    if cells.tobytes() not in known:
+        known[cells.tobytes()] = _evidence(raw.cells(cells), inputs, scheme, rng, n_splits=n_splits, seed=seed)
+    evidence = known[cells.tobytes()]
+    few, splits, gain, error, rng = evidence.few, evidence.splits, evidence.gain, evidence.error, deepcopy(evidence.rng)
     if start is None:
         fitted, x = features(inputs, few, seed)
         fine = diffusion.communities(x, resolution=resolution, random_state=seed)
@@ -104,12 +123,11 @@ def choose_n_clusters(
     fine = signals.by_size(fine)
     if scheme == "count_split":
         splits = [_alike_in_depth(halves, few, fine) for halves in splits]
-    gain, error = _gain((halve(few, "gene_split", inputs, rng, seed=seed) for _ in range(n_splits)), few, seed)
     structured = gain > MIN_ERRORS * error
     path = signals.joins(
         [view for s in splits for view in _sums(s, fine, rng)],
         np.bincount(fine),
-        float(np.mean([_signal(s) for s in splits])),
+        float(np.mean([_signal(s, seed) for s in splits])),
     )
     n_joins = signals.n_joins([join.share for join in path], min_signal) if structured else len(path)
     labels = signals.by_size(signals.after(fine, path[:n_joins]))
@@ -156,13 +174,14 @@ def choose_partition(
     """
     from sklearn.metrics import adjusted_rand_score
 
-    found, rows = {}, []
+    found, rows, known = {}, [], {}
+    cells = cells_to_split(raw, resolve_scheme(options.get("scheme", "auto"), raw))
     for name, start in partitions.items():
-        need_labelled(name, start, without_empty_halves(raw, resolve_scheme(options.get("scheme", "auto"), raw)))
-        choice = choose_n_clusters(raw, inputs, start=start, min_signal=min_signal, curve=False, **options)
+        need_labelled(name, start, cells)
+        choice = choose_n_clusters(raw, inputs, start=start, min_signal=min_signal, curve=False, known=known, **options)
         found[name] = choice
-        known = choice.fine >= 0
-        unchanged = adjusted_rand_score(choice.fine[known], choice.labels[known])
+        labelled = choice.fine >= 0
+        unchanged = adjusted_rand_score(choice.fine[labelled], choice.labels[labelled])
         joins = choice.record["joins"]["signal"]
         least = float(joins.iloc[0]) if len(joins) else np.inf
         rows.append(
@@ -174,6 +193,14 @@ def choose_partition(
     choice = found[best]
     record = {**choice.record, "chosen": best, "partitions": table, "n_clusters": int(choice.fine.max()) + 1}
     return Choice(choice.fine, choice.fine, {**record, "joins": record["joins"].assign(done=False)})
+
+
+def _evidence(
+    few: Raw, inputs: Inputs, scheme: str, rng: np.random.Generator, *, n_splits: int, seed: int
+) -> _Evidence:
+    splits = [halve(few, scheme, inputs, rng, seed=seed) for _ in range(n_splits)]
+    gain, error = _gain((halve(few, "gene_split", inputs, rng, seed=seed) for _ in range(n_splits)), few, seed)
+    return _Evidence(few, splits, gain, error, rng)
 
 
 def _nearest_known(z: np.ndarray, known: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -236,7 +263,7 @@ def _bounded(y: np.ndarray) -> np.ndarray:
 
 def _without_depth(x: np.ndarray, depth: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     """What a cubic in the rank of a cell's depth leaves of its features, its slopes taken within clusters."""
-    rank = np.argsort(np.argsort(depth, kind="stable"), kind="stable") / len(depth)
+    rank = rankdata(depth) / len(depth)  # equal depths are equal, whatever the order of the cells
     design = np.vander(rank, 4)[:, :3].astype(x.dtype)
     labels = np.zeros(len(x), dtype=np.int64) if labels is None else labels
     within, inside = (v - diffusion.means(v, labels)[labels] for v in (design, x))
@@ -259,13 +286,13 @@ def _sums(halves: Halves, labels: np.ndarray, rng: np.random.Generator) -> list[
     return found
 
 
-def _signal(halves: Halves) -> float:
+def _signal(halves: Halves, seed: int) -> float:
     """Reproducible variance of all cells: of two halves of molecules, or as neighbours in half of the genes predict it."""
     if halves.same_axes:
         return float((halves.x * halves.y).sum(1).mean())
     found = []
     for x, y in ((halves.x, halves.y), (halves.y, halves.x)):
-        indices, _ = diffusion.neighbors(x, 10)
+        indices, _ = diffusion.neighbors(x, 10, random_state=seed)
         found.append((y[indices].mean(1) * y).sum(1).mean())
     return float(np.mean(found))
 

@@ -12,7 +12,7 @@ import numpy as np
 from .. import diffusion
 from ..data import Inputs
 from ..progress import bar
-from .halves import features, halve, log_normalised, without_empty_halves
+from .halves import cells_to_split, features, halve, log_normalised
 from .table import chosen, rows_of, table_of, with_steps
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def choose_neighbors(raw: Raw, inputs: Inputs, grid: Grid, *, seed: int = 0, pro
     """
     grid = grid.checked(raw)
     rng = np.random.default_rng(seed)
-    cells = without_empty_halves(raw, grid.scheme)
+    cells = cells_to_split(raw, grid.scheme)
     few = raw.cells(cells)
     grid = grid.clipped(few)
     n_pcs, k = grid.n_pcs, grid.n_neighbors
@@ -196,7 +196,10 @@ def local_neighbors(
         split = _split(raw, scheme, inputs, rng, seed)
         indices, distances = diffusion.neighbors(split.x[:, :d], max(int(ks.max()), diffusion.SCALE), random_state=seed)
         options = {"n_steps": choice["n_steps"], "honest": scheme != "count_split"}
-        kernels = [diffusion.kernel(indices, distances, choice["weights"], n_neighbors=int(n)) for n in ks]
+        loops = choice.get("self_loops", False)
+        kernels = [
+            diffusion.kernel(indices, distances, choice["weights"], n_neighbors=int(n), self_loops=loops) for n in ks
+        ]
         loss = [diffusion.loss_of_kernel(m, split.source, split.target, **options)[:, -1] for m in kernels]
         total += diffusion.kernel(indices, distances, n_neighbors=k, self_loops=True) @ np.column_stack(loss)
     return ks[total.argmin(1)]

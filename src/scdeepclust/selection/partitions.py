@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .. import diffusion
-from .halves import halve, log_normalised, need_labelled, resolve_scheme, without_empty_halves
+from .halves import cells_to_split, halve, log_normalised, need_labelled, resolve_scheme
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -52,7 +52,7 @@ def partition_losses(
     """
     scheme = resolve_scheme(scheme, raw)
     rng = np.random.default_rng(seed)
-    cells = without_empty_halves(raw, scheme)
+    cells = cells_to_split(raw, scheme)
     few = raw.cells(cells)
     for name, labels in partitions.items():
         need_labelled(name, labels, cells)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..diffusion import communities_at
+from ..diffusion import communities_of, connectivities
 from ..diffusion.partition import MOST_CELLS
 from ..diffusion.signal import after, joins, sums
 
@@ -128,11 +128,16 @@ def _gmm(z: np.ndarray, cells: np.ndarray, start: Any, seed: int) -> Found:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
+    n_clusters, smallest = len(start.cluster_centers_), 1e-3 * float(z.var(0).mean()) + 1e-6
+    # Left to itself, scikit-learn takes covariances from a k-means of its own, whose clusters have another order.
     mixture = GaussianMixture(
-        len(start.cluster_centers_),
+        n_clusters,
         means_init=start.cluster_centers_,
-        weights_init=np.bincount(start.labels_, minlength=len(start.cluster_centers_)) / len(z),
-        reg_covar=1e-3 * float(z.var(0).mean()) + 1e-6,
+        weights_init=np.bincount(start.labels_, minlength=n_clusters) / len(z),
+        precisions_init=np.linalg.inv(
+            _covariances(z - start.cluster_centers_[start.labels_], start.labels_, n_clusters, smallest)
+        ),
+        reg_covar=smallest,
         max_iter=200,
         random_state=seed,
     )
@@ -147,11 +152,20 @@ def _gmm(z: np.ndarray, cells: np.ndarray, start: Any, seed: int) -> Found:
     return Found(labels.astype(np.int64), cells, mixture.means_, mixture.precisions_cholesky_, mixture.weights_)
 
 
+def _covariances(apart: np.ndarray, labels: np.ndarray, n_clusters: int, smallest: float) -> np.ndarray:
+    """Covariance of each cluster, of cells less their centres; that within all of them where it has too few cells for its own."""
+    n_features = apart.shape[1]
+    parts = [apart[labels == k] for k in range(n_clusters)]
+    parts = [part if len(part) > n_features else apart for part in parts]
+    return np.stack([part.T @ part / len(part) for part in parts], dtype=np.float64) + smallest * np.eye(n_features)
+
+
 def _leiden(z: np.ndarray, n_clusters: int | None, resolution: float | None, n_neighbors: int, seed: int) -> np.ndarray:
     """Communities at a resolution, or at the lowest one found that gives enough of them, the surplus joined."""
+    graph = connectivities(z, n_neighbors, random_state=seed)
 
     def at(value: float) -> np.ndarray:
-        return communities_at(z, [value], n_neighbors=n_neighbors, random_state=seed)[0]
+        return communities_of(graph, value, random_state=seed)
 
     if n_clusters is None:
         return at(1.0 if resolution is None else resolution)

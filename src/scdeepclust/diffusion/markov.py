@@ -121,15 +121,20 @@ def within(matrix: sparse.csr_array, partition: np.ndarray) -> sparse.csr_array:
     return normalized(sparse.csr_array((edges.data * shared, (edges.row, edges.col)), shape=matrix.shape))
 
 
-def honest_power(matrix: sparse.csr_array, n_steps: int) -> sparse.csr_array:
-    """Several steps in which no cell gets itself back: zero diagonal, normalised rows, after every product.
+def honest_powers(matrix: sparse.csr_array, n_steps: int) -> Iterator[sparse.csr_array]:
+    """One step, two, ..., in which no cell gets itself back: zero diagonal, normalised rows, after every product.
 
-    What DEWAKSS does, so that a loss against the same values stays honest. It is not a power of the matrix.
+    What DEWAKSS does, so that a loss against the same values stays honest. They are no powers of the matrix.
     """
     found = matrix
-    for _ in range(n_steps - 1):
-        found = normalized((found @ matrix).tocsr())
-    return found
+    for step in range(n_steps):
+        found = normalized((found @ matrix).tocsr()) if step else found
+        yield found
+
+
+def honest_power(matrix: sparse.csr_array, n_steps: int) -> sparse.csr_array:
+    """The last of :func:`honest_powers`."""
+    return list(honest_powers(matrix, n_steps))[-1]
 
 
 def diffuse(matrix: sparse.csr_array, values: np.ndarray, n_steps: int = 1) -> np.ndarray:
