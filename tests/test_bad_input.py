@@ -674,3 +674,29 @@ def test_new_cells_may_have_far_more_columns_than_a_representation_may(types):
     wide.X[:, 5095:] = small.X
     sdc.tl.assign(wide, model)
     assert list(wide.obs["deepclust"]) == list(model.predict().astype(str))
+
+
+def test_a_list_where_one_name_is_meant(counts, refused):
+    refused(counts, TypeError, "batch_key=['a']", "categorical_covariate_keys", batch_key=["a"])
+    refused(counts, TypeError, "use_rep=['a']", "one name", use_rep=["a"])
+
+
+def test_neighbours_to_hold_together_need_components(counts):
+    with pytest.raises(ValueError, match=r"locality=1.0 needs principal components"):
+        sdc.Model(counts, "scdeepcluster", locality=1.0)
+
+
+def test_a_result_that_cannot_be_cut_anew(counts, few):
+    sdc.tl.deepclust(counts, few("idec"), progress=False)
+    with pytest.raises(KeyError, match=r"tl\.n_clusters"):
+        sdc.tl.recut(counts, n_clusters=2, key="deepclust")
+
+
+def test_a_model_in_the_place_of_the_cells(counts, trained):
+    with pytest.raises(TypeError, match="adata must be an AnnData"):
+        sdc.tl.assign(trained, counts)
+
+
+def test_a_threshold_in_words(counts):
+    with pytest.raises(ValueError, match="min_signal='high'"):
+        sdc.Model(counts, min_signal="high")

@@ -21,7 +21,7 @@ from scdeepclust.train import Trainer
 # A network of a few steps may lose a cluster, and says so; what it then does is another test's matter.
 pytestmark = pytest.mark.filterwarnings("ignore::scdeepclust.losses.clustering.collapse.CollapseWarning")
 
-KEYS = {"obs": ["deepclust"], "obsm": ["X_deepclust", "X_deepclust_before", "deepclust_proba"], "uns": ["deepclust"]}
+KEYS = {"obs": ["deepclust"], "obsm": ["X_deepclust", "deepclust_proba"], "uns": ["deepclust"]}
 FORMATS = {
     "csr_matrix": sparse.csr_matrix,
     "csc_matrix": sparse.csc_matrix,
@@ -282,7 +282,16 @@ def test_only_the_documented_keys_are_written(counts, method, same):
         for key in keys:
             assert key in getattr(counts, part)
             del getattr(counts, part)[key]
+    counts.obsm.pop("X_deepclust_before", None)
     same(counts, before)
+
+
+def test_an_embedding_from_before_clustering_is_kept_where_clustering_changed_it(method, clustered):
+    found = clustered(method)
+    kept = found.obsm.get("X_deepclust_before")
+    compared = set(found.uns["deepclust"]["preservation"])  # with components: not where a network reads genes
+    assert compared in (set(), {"after"} if kept is None else {"before", "after"})
+    assert kept is None or not np.array_equal(kept, found.obsm["X_deepclust"])
 
 
 def test_key_added_names_the_keys_and_nothing_else(counts, clustered, method):
@@ -468,3 +477,44 @@ def test_heads_of_cells_that_share_names(types, few):
     heads = adata.obsm["deepclust_heads"]
     assert heads.iloc[7].isna().all()
     assert heads.drop(columns=[]).notna().all(axis=1).sum() == adata.n_obs - 1
+
+
+def test_a_column_that_no_run_has_left_stays(counts, few):
+    counts.obs["deepclust_confidence"] = 1.0
+    sdc.tl.deepclust(counts, few("idec"), progress=False)
+    assert (counts.obs["deepclust_confidence"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [({"n_clusters": 3.0}, 3), ({"hidden": np.array([64, 32])}, (64, 32)), ({"lr": 1}, 1)], ids=str
+)
+def test_numbers_as_r_and_numpy_have_them(given, meant):
+    (name,) = given
+    found = sdc.methods.get("idec", **given)
+    assert getattr(found, name) == meant
+    assert type(getattr(found, name)) is type(meant) or name == "lr"
+
+
+def test_fractions_are_no_integers():
+    with pytest.raises(ValueError, match=r"n_clusters=3.5 must be an integer"):
+        sdc.methods.get("idec", n_clusters=3.5)
+
+
+def test_a_saved_model_knows_how_its_number_was_chosen(types, few, tmp_path, same):
+    model = sdc.Model(types, few("idec", n_clusters=None))
+    model.train(progress=False)
+    model.save(tmp_path / "model")
+    loaded = sdc.Model.load(tmp_path / "model")
+    same(loaded.choice, model.choice)
+    same(loaded.report, model.report)
+
+
+def test_the_rank_is_of_cells_from_all_over(monkeypatch, types, few):
+    """Files are sorted by sample, so the first cells may be of one type."""
+    from scdeepclust import networks
+
+    model = sdc.Model(types, few("contrastive"))
+    model.train(progress=False)
+    one_type = np.concatenate([np.zeros((5000, 3)), np.random.default_rng(0).normal(size=(15_000, 3))])
+    monkeypatch.setattr(networks, "embed", lambda net, cells: torch.from_numpy(one_type))
+    assert model.method.report(model.net, None)["effective_rank"] > 2.9

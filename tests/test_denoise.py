@@ -468,3 +468,17 @@ def test_most_cells_may_be_empty(counts):
     counts.X = sparse.csr_matrix(full.multiply((np.arange(300) < 140)[:, None]))
     sdc.pp.denoise(counts)
     assert counts.layers["denoised"].max() > 1
+
+
+def test_what_a_graph_cannot_give_is_refused(counts):
+    sc.pp.neighbors(counts, n_neighbors=5, use_rep="X", transformer="sklearn")
+    before = counts.copy()
+    with pytest.raises(ValueError, match=r"n_neighbors=50.*more than 5 neighbours"):
+        sdc.pp.denoise(counts, neighbors_key="neighbors", n_neighbors=50)
+    sdc.pp.neighbors(counts, scheme="gene_split", **GRID)
+    with pytest.raises(ValueError, match=r"self_loops=True.*gene_split"):
+        sdc.pp.denoise(counts, self_loops=True)
+    del counts.obsp["n2s_distances"]
+    with pytest.raises(KeyError, match=r"neighbors_key='n2s_distances' is not in adata.obsp"):
+        sdc.pp.denoise(counts)
+    assert set(counts.layers) == set(before.layers)

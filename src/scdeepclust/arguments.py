@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -114,6 +115,6 @@ def drawn_categories(given: dict[str, str], known: dict[str, list[str]], n: int,
 
 def check_min_signal(min_signal: float) -> None:
     """Refuse what is no share."""
-    if isinstance(min_signal, bool) or not 0 <= min_signal < 1:
+    if isinstance(min_signal, bool) or not isinstance(min_signal, Real) or not 0 <= min_signal < 1:
         msg = f"min_signal={min_signal!r} must be at least 0 and below 1."
         raise ValueError(msg)

@@ -119,10 +119,11 @@ def _app(tokens: Sequence[str]) -> App:
         print(app.generate_completion(shell=shell))
 
     app.command(completion)
-    for table in told:
-        if table not in (known := list(app.resolved_commands())):
-            msg = f"{named!r} has a table [{table}], which is no command.{nearest(table, known)}"
-            raise UsageError(msg)
+    for before, tables, parent in (("", told, app), ("plot.", told.get("plot", {}), plots)):
+        for table in tables:
+            if table not in (known := list(parent.resolved_commands())):
+                msg = f"{named!r} has a table [{before}{table}], which is no command.{nearest(table, known)}"
+                raise UsageError(msg)
     return app
 
 
@@ -147,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command, bound, _ = _app(tokens).parse_args(tokens, exit_on_error=False, print_error=False)
         names, saved = list(bound.signature.parameters), bound.kwargs.get("checkpoint")
+        debug = debug or bool(bound.kwargs.get("debug"))
         command(*bound.args, **bound.kwargs)
     except KeyboardInterrupt:
         say(

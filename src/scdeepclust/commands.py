@@ -67,7 +67,7 @@ def _checked(to: Output, key: str, options: Mapping[str, Any]) -> str:
         files.check_there(name)
     path = options["input"] if to.in_place else to.output
     others = [options[name] for name in ("checkpoint", "save_model") if options.get(name) is not None]
-    if to.in_place and Path(path).suffix != ".h5ad":
+    if to.in_place and Path(path).suffix.lower() != ".h5ad":
         msg = f"{typed('in_place')} is for .h5ad files, and {path!r} is none; give an OUTPUT."
         raise UsageError(msg)
     kept = [name for name in inputs if not (to.in_place and name == path)]

@@ -160,6 +160,7 @@ def write(adata: AnnData, path: str | os.PathLike) -> None:
 
     # What could be read can be written again: unless told so, anndata refuses text columns of pandas' own types.
     with whole(path) as new, anndata.settings.override(allow_write_nullable_strings=True):
-        if new.suffix == ".h5ad":
+        zarr = new.suffix.lower() == ".zarr"
+        if not zarr:
             _reserve(new, adata.__sizeof__() + OVERHEAD)
-        (adata.write_zarr if new.suffix == ".zarr" else adata.write_h5ad)(new)
+        (adata.write_zarr if zarr else adata.write_h5ad)(new)

@@ -100,7 +100,7 @@ class Model:
     latent_before
         Embedding of the training cells before the clustering stage, or None where there is no such stage.
     preservation
-        Of lineages, before and after that stage.
+        Of lineages, `"before"` that stage, where there is one, and `"after"` training.
     tables, report
         What the method says of each training cell, and of the run.
     seconds
@@ -153,13 +153,13 @@ class Model:
             "batch_key": batch_key,
             "categorical_covariate_keys": categorical_covariate_keys,
         }
+        self._check_signal(min_signal)
         named = mask_var is None or isinstance(mask_var, str)
         self.selection = {
             "mask_var": mask_var if named else "array",
             "drop_empty": bool(drop_empty),
             "min_signal": min_signal if min_signal is None else float(min_signal),
         }
-        self._check_signal(min_signal)
         self.versions = versions()
         with kept_threads():
             raw = read(
@@ -448,19 +448,19 @@ class Model:
         return storage.load(cls, folder, resolve_device(device))
 
     def _compare(self, before: dict[str, torch.Tensor] | None, cells: Cells) -> None:
-        """Keep the embedding as it was before the clustering stage, and warn where that stage tore it apart."""
-        if before is None:
-            return
-        earlier = copy.deepcopy(self.net)
-        earlier.load_state_dict(before)
-        self.latent_before = networks.embed(earlier, cells).cpu().numpy()
+        """Keep the embedding as it was before a stage that pulls clusters apart, and warn where that stage tore it."""
+        found = {"after": self._latent.cpu().numpy()}
+        if before is not None:
+            earlier = copy.deepcopy(self.net)
+            earlier.load_state_dict(before)
+            found["before"] = self.latent_before = networks.embed(earlier, cells).cpu().numpy()
         if cells.x is None or len(cells) < FEWEST_TO_COMPARE:
             return
         some = np.random.default_rng(self.seed).permutation(len(cells))[:MOST_TO_COMPARE]
         reference = cells.x[torch.from_numpy(some).to(self.device)].cpu().numpy()
-        for name, z in (("before", self.latent_before), ("after", self._latent.cpu().numpy())):
+        for name, z in found.items():
             self.preservation[name] = lineage_preservation(z[some], reference, n_landmarks=100)["score"]
-        if self.preservation["before"] - self.preservation["after"] > MOST_LOST:
+        if self.preservation.get("before", 0.0) - self.preservation["after"] > MOST_LOST:
             logger.warning(
                 "The clustering stage lowered lineage preservation from %(before).2f to %(after).2f: neighbours were pulled "
                 "apart. For lineages use obsm['X_..._before'], or ask the clustering stage for less: a lower weight, fewer cluster_steps, a higher locality.",
@@ -567,6 +567,10 @@ class Model:
         sizes = torch.bincount(log_q.argmax(1), minlength=log_q.shape[1])
         n_noise = int(self.method.has_noise(self.net))
         of_clusters = sizes[: len(sizes) - n_noise]
+        if not len(of_clusters):
+            logger.warning(
+                "HDBSCAN found no cluster, only noise; lower min_cluster_size, or take another algorithm (cluster=)."
+            )
         if (of_clusters == 0).any():
             logger.warning(
                 "%d of %d clusters are empty; fewer may describe the data.",

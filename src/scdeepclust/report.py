@@ -95,9 +95,10 @@ def _sizes(adata: AnnData, key: str) -> dict[str, int]:
 
 def _membership(adata: AnnData, key: str) -> dict[str, str]:
     """How sure cells of each cluster are of it, on average."""
-    if f"{key}_proba" not in adata.obsm:
+    memberships = adata.obsm.get(f"{key}_proba")
+    if not hasattr(memberships, "columns"):  # none, or not ours
         return {}
-    sure = adata.obsm[f"{key}_proba"].max(axis=1)
+    sure = memberships.max(axis=1)
     means = sure.groupby(adata.obs[key].to_numpy(), observed=False).mean()
     return {str(name): f"{mean:.2f}" for name, mean in means.items()}
 
@@ -160,8 +161,9 @@ def _figures(adata: AnnData, key: str) -> Iterator[dict[str, str]]:
 
 def _batch(adata: AnnData, key: str) -> list[str]:
     """The column of batches that a result was corrected for: whether they are mixed should be seen."""
-    name = adata.uns[key].get("params", {}).get("batch_key")
-    return [name] if name in adata.obs else []
+    params = adata.uns[key].get("params")  # which of another tool may be anything
+    name = params.get("batch_key") if isinstance(params, Mapping) else None
+    return [name] if isinstance(name, str) and name in adata.obs else []
 
 
 def _png(axes: Any) -> str:

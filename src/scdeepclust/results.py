@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,14 +23,19 @@ if TYPE_CHECKING:
 
 NOISE = "noise"  # the category of cells that belong nowhere
 RECORDED = (
-    *("scdeepclust", "anndata", "igraph", "numba", "numpy", "scanpy", "scikit-learn", "scikit-misc"),
+    *("scdeepclust", "anndata", "igraph", "numba", "numpy", "pandas", "scanpy", "scikit-learn", "scikit-misc"),
     *("scipy", "torch"),
 )
+WHERE_INSTALLED = ("kmedoids", "scvi-tools")
 
 
 def versions() -> dict[str, str]:
     """Versions on which labels may depend."""
-    return {"python": platform.python_version(), **{name: version(name) for name in RECORDED}}
+    found = {"python": platform.python_version(), **{name: version(name) for name in RECORDED}}
+    for name in WHERE_INSTALLED:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def check_key(key_added: str, *, argument: str = "key_added") -> None:
@@ -84,7 +90,7 @@ def write(
         Positions of these cells in `adata`.
     """
     tables = {name: _of_all(table, kept, adata) for name, table in tables.items()}
-    forget(adata, obs=[f"{key}_confidence"], obsm=[f"X_{key}_before", f"{key}_heads"])
+    forget(adata, key, obs=[f"{key}_confidence"], obsm=[f"X_{key}_before", f"{key}_heads"])
     adata.obs[key] = pd.Categorical.from_codes(spread(labels, kept, adata.n_obs, missing=-1), categories=categories)
     for name, z in (("", embedding), ("_before", before)):
         if z is not None:
@@ -96,8 +102,10 @@ def write(
     adata.uns[key] = copy.deepcopy(record)
 
 
-def forget(adata: AnnData, *, obs: Sequence[str] = (), obsm: Sequence[str] = ()) -> None:
-    """Remove what an earlier run under the same key has left and this one does not write."""
+def forget(adata: AnnData, key: str, *, obs: Sequence[str] = (), obsm: Sequence[str] = ()) -> None:
+    """Remove what an earlier run under the same key has left and this one does not write; what is not from one stays."""
+    if key not in adata.uns:
+        return
     for name in obs:
         if name in adata.obs:
             del adata.obs[name]

@@ -44,6 +44,8 @@ class Phase:
         Other learning rates, by the beginning of the parameters' names (`{"mixture.": 2e-3}`).
     decay
         Factor of all learning rates from one epoch to the next.
+    sharpens
+        Whether it pulls clusters apart: the embedding as it was before is kept, because lineages are read off that.
     recordable
         Whether every minibatch of a size takes the same kernels on the same tensors, so that a GPU may record a step and
         replay it: `loss` and `after` ask the data nothing, leave nothing to Python that changes from step to step, and what
@@ -72,6 +74,7 @@ class Phase:
     lr: float = 1e-3
     lr_of: Mapping[str, float] = field(default_factory=dict)
     decay: float = 1.0
+    sharpens: bool = False
     recordable: bool = False
     max_norm: float | None = None
     run: Callable[[bool], list[dict[str, float]]] | None = None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT = 5
 SETTINGS, WEIGHTS, HISTORY = "model.json", "weights.safetensors", "history.json"
+TABLE = "table"  # the only key of what stands for a table in a record
 
 
 def save(model: Model, folder: str | os.PathLike, *, overwrite: bool) -> None:
@@ -53,8 +54,8 @@ def save(model: Model, folder: str | os.PathLike, *, overwrite: bool) -> None:
         "selection": model.selection,
         "versions": model.versions,
         "preservation": model.preservation,
-        "report": {k: v for k, v in model.report.items() if not isinstance(v, pd.DataFrame)},
-        "choice": {k: v for k, v in model.choice.items() if not isinstance(v, pd.DataFrame)},
+        "report": _as_json(model.report),
+        "choice": _as_json(model.choice),
     }
     weights = {f"net.{k}": v for k, v in model.net.state_dict().items()}
     weights |= {f"inputs.{k}": v for k, v in model.inputs.state_dict().items()}
@@ -101,21 +102,38 @@ def _history(path: Path) -> pd.DataFrame:
     return pd.DataFrame(found["data"], columns=found["columns"])
 
 
+def _as_json(record: dict[str, Any]) -> dict[str, Any]:
+    """A record, its tables as what JSON can hold."""
+    return {
+        name: {TABLE: value.to_dict(orient="split")} if isinstance(value, pd.DataFrame) else value
+        for name, value in record.items()
+    }
+
+
+def _with_tables(record: dict[str, Any]) -> dict[str, Any]:
+    """The reverse."""
+    return {
+        name: pd.DataFrame(**value[TABLE]) if isinstance(value, dict) and set(value) == {TABLE} else value
+        for name, value in record.items()
+    }
+
+
 def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFrame, device: torch.device) -> Any:
     model = cls.__new__(cls)
     params = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["params"].items()}
     model.method = methods.get(settings["method"], **params)
     model.seed, model.device, model.source = settings["seed"], device, settings["source"]
     model.var_names, model.covariate_categories = settings["var_names"], settings["covariate_categories"]
-    model.batch_size, model._columns = settings["batch_size"], settings.get("columns", [])
+    model.batch_size, model._columns = settings["batch_size"], settings["columns"]
     model.seconds, model.history, model.order = settings["seconds"], history, weights["order"]
     model.inputs = Inputs(**settings["inputs"])
     model.inputs.load_state_dict(_part(weights, "inputs."))
     model.inputs.to(device)
     model.kept, model.cell_names, model._raw, model._initial = None, None, None, {}
     model._latent, model.latent_before = None, None
-    model.selection, model.versions, model.choice = settings["selection"], settings["versions"], settings["choice"]
-    model.preservation, model.tables, model.report = settings["preservation"], {}, settings["report"]
+    model.selection, model.versions = settings["selection"], settings["versions"]
+    model.choice, model.report = _with_tables(settings["choice"]), _with_tables(settings["report"])
+    model.preservation, model.tables = settings["preservation"], {}
     n_genes, n_categories = len(model.var_names), sum(map(len, model.covariate_categories))
     with forked(torch.device("cpu")):
         model.net = model.method.network(model.inputs, n_genes=n_genes, n_categories=n_categories).to(device)

@@ -69,7 +69,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(seed + rank())
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}  # of the phase under way: lowest held-out loss, its weights, epochs since
-        self.before: dict[str, Any] | None = None  # weights before clusters were first looked for
+        self.before: dict[str, Any] | None = None  # weights before clusters were pulled apart
         self.interrupted = False
 
     def fit(self, phases: list[Phase]) -> list[dict[str, Any]]:
@@ -84,13 +84,9 @@ class Trainer:
         return self.history
 
     def _run(self, n: int, phase: Phase, *, first: int, stored: dict[str, Any] | None) -> None:
-        if phase.start and not first:
-            with torch.no_grad(), kept_threads():
-                phase.start()
-            self.before = copy.deepcopy(self.net.state_dict())
-        self._run_elsewhere(phase)
         if not first:
-            self.best = {}
+            self._begin(phase)
+        self._run_elsewhere(phase)
         self.net.train()
         optimizer = self._optimizer(phase) if phase.epochs else None
         if first and stored:
@@ -131,6 +127,14 @@ class Trainer:
             shown.close()
         self._finish(phase, held_out)
         self._save(n + 1, 0, optimizer)
+
+    def _begin(self, phase: Phase) -> None:
+        self.best = {}
+        if phase.start:
+            with torch.no_grad(), kept_threads():
+                phase.start()
+        if phase.sharpens and phase.epochs:
+            self.before = copy.deepcopy(self.net.state_dict())
 
     def _run_elsewhere(self, phase: Phase) -> None:
         """Leave training to the package whose loop a phase names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,17 @@ def listing(names: Iterable, most: int = 5) -> str:
     return ", ".join(names[:most]) + more if names else "none"
 
 
+def one_name(argument: str, key: Any) -> None:
+    """Refuse a list where one name is meant."""
+    if not isinstance(key, Hashable):
+        more = "; give the others by categorical_covariate_keys" if argument == "batch_key" else ""
+        msg = f"{argument}={key!r} must be one name{more}."
+        raise TypeError(msg)
+
+
 def need_key(argument: str, key: str, there: Any, where: str, *, also: Sequence[str] = ()) -> None:
     """Refuse a key that does not exist."""
+    one_name(argument, key)
     if key not in there:
         msg = f"{argument}={key!r} is not in {where}; there are: {listing([*there, *also], most=20)}."
         raise KeyError(msg)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .checks import listing, need_key
+from .checks import listing, need_key, one_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,8 @@ def covariate_keys(batch_key: str | None, categorical_covariate_keys: Sequence[s
     first = [] if batch_key is None else [("batch_key", batch_key)]
     named = [*first, *(("categorical_covariate_keys", key) for key in categorical_covariate_keys or ())]
     keys = [key for _, key in named]
+    for argument, key in named:
+        one_name(argument, key)
     if len(set(keys)) < len(keys):
         msg = f"batch_key and categorical_covariate_keys name a column twice ({listing(keys)}); name each once."
         raise ValueError(msg)

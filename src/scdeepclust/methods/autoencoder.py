@@ -93,6 +93,19 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
         net.centroids = networks.Centroids(self.n_latent)
         return net
 
+    def inputs(self, kind: str) -> Inputs:
+        """The transformation; refuses genes where neighbours are to be held together."""
+        return self.searched(super().inputs(kind))
+
+    def searched(self, inputs: Inputs) -> Inputs:
+        """The same, if neighbours can be found in such features or nobody asks for them."""
+        if self.locality and not inputs.principal:
+            msg = (
+                f"locality={self.locality} needs principal components to find neighbours in: give n_pcs, or locality=0."
+            )
+            raise ValueError(msg)
+        return inputs
+
     def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw, learnt: Raw) -> None:
         """Let a decoder of counts begin at each gene's mean, which spares it many steps."""
         if self.needs_counts:
@@ -100,11 +113,6 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
 
     def prepare(self, cells: Cells, seed: int) -> Cells:
         """Average features over neighbours, for the decoder to explain and for centres to start from."""
-        if cells.x is None and self.locality:
-            msg = (
-                f"locality={self.locality} needs principal components to find neighbours in: give n_pcs, or locality=0."
-            )
-            raise ValueError(msg)
         if cells.x is None or not (self.n_diffusion or self.locality):
             return cells
         neighbors = diffusion.neighbors_of(cells.x, self.n_neighbors, random_state=seed)

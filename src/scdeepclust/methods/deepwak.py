@@ -217,6 +217,7 @@ class DeePWAK(FeatureMethod):
                 loss=lambda batch: self.denoise(net, cells, batch),
                 start=lambda: self.place(net, cells, seen, seed),
                 end=lambda held_out: self.settle(net, cells, seen, held_out, seed),
+                sharpens=True,
                 **joint,
             ),
         ]

@@ -190,6 +190,6 @@ class DINO(ViewMethod):
             what = (
                 "nearly all cells have one prototype" if used < ALL_IN_ONE else "cells belong to all prototypes alike"
             )
-            msg = f"Self-distillation collapsed: {what}. Train longer, or change teacher_temperature (0.04)."
+            msg = f"Self-distillation collapsed: {what}. Train longer, or change teacher_temperature ({self.teacher_temperature})."
             warnings.warn(msg, losses.CollapseWarning, stacklevel=2)
         return {**super().report(net, cells), "prototypes_used": used, "prototypes_per_cell": each}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..data import Cells
 
-MOST_RANKED = 5000  # cells whose effective rank is taken
+MOST_RANKED = 5000  # cells, at most, whose effective rank is taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,5 +48,6 @@ class EncoderMethod(RepresentationMethod, abstract=True):
         """How many dimensions the embedding really uses: few of many say that it has collapsed."""
         from .. import metrics
 
-        z = networks.embed(net, cells)[:MOST_RANKED]
+        z = networks.embed(net, cells)
+        z = z[:: -(-len(z) // MOST_RANKED)]  # not the first ones: files are sorted by sample
         return {"effective_rank": metrics.effective_rank(z.cpu().numpy())}

@@ -43,11 +43,21 @@ def checked(name: str, value: Any, hint: Any) -> Any:
     ValueError
         It is of another type or out of bounds.
     """
+    value = value.tolist() if hasattr(value, "tolist") else value  # of numpy
+    if _problem(value, hint) and not _problem(_whole(value), hint):
+        value = _whole(value)
     problem = _problem(value, hint)
     if problem:
         msg = f"{name}={value!r} must be {problem}."
         raise ValueError(msg)
     return _plain(value)
+
+
+def _whole(value: Any) -> Any:
+    """The same with floats without a fraction, which is how R passes integers, as integers."""
+    if isinstance(value, tuple | list):
+        return tuple(_whole(each) for each in value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _plain(value: Any) -> Any:

@@ -185,6 +185,10 @@ class SCVI(ClusteredMethod, SharpeningMethod):
     def _fit(model: Any, **options: Any) -> None:
         try:
             model.train(**options)
+        except SystemExit as stopped:  # what lightning makes of an interruption
+            if isinstance(stopped.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
         except ValueError as error:  # torch's distributions refuse NaN in the middle of a step
             if "invalid values" not in str(error):
                 raise

@@ -80,6 +80,7 @@ class SharpeningMethod(Method, abstract=True):
             refresh=lambda: self.refresh(net, cells),
             every=max(1, round(self.update_interval / cells.n_batches())),
             tolerance=self.tolerance,
+            sharpens=True,
             recordable=True,
             lr=self.cluster_lr,
         )

@@ -106,7 +106,7 @@ class VaDE(AutoencoderMethod):
             return super().inputs(kind)
         from ..data import Inputs
 
-        return Inputs(kind, "log1p_counts", 0.0, None)
+        return self.searched(Inputs(kind, "log1p_counts", 0.0, None))
 
     def network(self, inputs: Inputs, *, n_genes: int, n_categories: int) -> nn.Module:
         """A variational autoencoder with a mixture as its prior, and a linear decoder of features beside that of counts."""
@@ -204,6 +204,7 @@ class VaDE(AutoencoderMethod):
                 epochs=cells.n_epochs(self.cluster_steps),
                 loss=lambda batch: self.cluster_terms(net, cells, batch),
                 start=lambda: self.start_mixture(net, cells, seed),
+                sharpens=True,
                 recordable=True,
                 lr=self.cluster_lr,
                 lr_of={"mixture.": self.mixture_lr},

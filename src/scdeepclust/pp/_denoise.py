@@ -141,7 +141,7 @@ def denoise(
         adata.layers[key_added] = found
     else:
         adata.obsm[key_added] = pd.DataFrame(found, index=adata.obs_names, columns=list(genes))
-    results.forget(adata, obs=[f"{key_added}_n_neighbors"])
+    results.forget(adata, key_added, obs=[f"{key_added}_n_neighbors"])
     if ks is not None:
         adata.obs[f"{key_added}_n_neighbors"] = ks
     params = {k: v for k, v in choice.items() if k != "loss" and v is not None}
@@ -161,6 +161,7 @@ def _check_graph(adata: AnnData, key: str) -> None:
         graphs = [k for k, v in adata.uns.items() if isinstance(v, Mapping) and "distances_key" in v]
         msg = f"neighbors_key={key!r} holds no neighbours; there are: {listing(graphs)}."
         raise ValueError(msg)
+    need_key("neighbors_key", adata.uns[key]["distances_key"], adata.obsp, "adata.obsp")
 
 
 def _choice(graph: dict, given: dict) -> dict:
@@ -169,6 +170,13 @@ def _choice(graph: dict, given: dict) -> dict:
     choice["self_loops"] = bool(graph.get("search", {}).get("self_loops", False))
     choice |= {name: value for name, value in given.items() if value is not None}
     _check(choice)
+    scheme = graph.get("search", {}).get("scheme", "count_split")
+    if choice["self_loops"] and scheme != "count_split":
+        msg = (
+            f"self_loops=True, but these neighbours were found with scheme={scheme!r}, for which no cell may average over "
+            "itself; leave it out, or search neighbours of counts with scheme='count_split'."
+        )
+        raise ValueError(msg)
     return choice
 
 
@@ -213,6 +221,10 @@ def _kernel(adata: AnnData, graph: dict, choice: dict, ks: np.ndarray | None, se
 
     k = choice["n_neighbors"] if ks is None else int(ks.max())
     indices, distances = _neighbors_of(adata, graph, k, seed)
+    most = max(indices.shape[1], graph.get("params", {}).get("n_neighbors") or 0)  # before cells were left out
+    if k is not None and k > most:
+        msg = f"n_neighbors={k}, but no cell has more than {most} neighbours in this graph; give no more."
+        raise ValueError(msg)
     if ks is not None:
         indices = np.where(np.arange(indices.shape[1]) < ks[:, None], indices, -1)
     matrix = diffusion.kernel(indices, distances, choice["weights"], n_neighbors=k, self_loops=choice["self_loops"])

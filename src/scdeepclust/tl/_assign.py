@@ -56,7 +56,8 @@ def assign(
     Raises
     ------
     ValueError
-        Gene names repeat, fewer than half of the model's genes are there, or values are of another kind.
+        Gene names repeat, fewer than half of the model's genes are there, cells have none of them (also where training left
+        such cells out), or values are of another kind.
     FileNotFoundError
         There is no such folder.
 
@@ -72,8 +73,10 @@ def assign(
     True
     """
     from .. import results
+    from ..data.checks import check_anndata
     from ..model import Model
 
+    check_anndata(adata)
     results.check_key(key_added)
     model = model if isinstance(model, Model) else Model.load(model, device=device)
     found = results.of(model, adata)

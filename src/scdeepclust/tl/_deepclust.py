@@ -105,7 +105,8 @@ def deepclust(
     `adata.obsm["X_" + key_added]` : :class:`numpy.ndarray` (float32)
         Learned embedding, cells x `n_latent`.
     `adata.obsm["X_" + key_added + "_before"]` : :class:`numpy.ndarray` (float32)
-        The same before the clustering stage, which pulls clusters apart: better for lineages and pseudotime.
+        The same before the clustering stage, of methods whose clustering stage pulls clusters apart: better for lineages and
+        pseudotime.
     `adata.obsm[key_added + "_proba"]` : :class:`pandas.DataFrame`
         Memberships, cells x clusters, rows sum to one.
     `adata.obsm[key_added + "_heads"]` : :class:`pandas.DataFrame` (``category``)
@@ -115,8 +116,9 @@ def deepclust(
     `adata.uns[key_added]` : :class:`dict`
         `params` (all parameters, those of the method and `random_state` included), `n_clusters` (a :class:`dict` with the
         number, and how it was chosen: as :func:`scdeepclust.tl.n_clusters` records it, without the curve), `sizes` of the
-        clusters, `history` (a row an epoch, a column for each term of the loss), `preservation` of lineages before and after
-        the clustering stage (see :func:`scdeepclust.metrics.lineage_preservation`; a loss of more than 0.1 is warned of),
+        clusters, `history` (a row an epoch, a column for each term of the loss), `preservation` of lineages after training and,
+        where a stage pulls clusters apart, before it (see :func:`scdeepclust.metrics.lineage_preservation`; a loss of more than
+        0.1 is warned of),
         `input` (what was read), `seconds`, `versions`, and what the method says of itself, such as `held_out` (its loss of
         what it has not seen) or `effective_rank`.
 

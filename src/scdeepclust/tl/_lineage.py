@@ -152,7 +152,7 @@ def lineage(
     adata.obsm[f"{key_added}_branches"] = pd.DataFrame(along, index=adata.obs_names)
     for name, values in (("", bare.obsm["X_umap"]), ("_diffmap", bare.obsm["X_diffmap"])):
         adata.obsm[f"X_{key_added}{name}"] = spread(values.astype(np.float32), where, adata.n_obs)
-    results.forget(adata, obsm=[f"{key_added}_fates"])
+    results.forget(adata, key_added, obsm=[f"{key_added}_fates"])
     if probabilities is not None:
         columns = [names[tip] for tip in probabilities.columns]
         values = spread(probabilities.to_numpy(), where, adata.n_obs)

@@ -214,7 +214,9 @@ def recut(
         msg = f"Give either n_clusters (here {n_clusters!r}) or min_signal (here {min_signal!r})."
         raise ValueError(msg)
     need_key("key", key, adata.uns, "adata.uns")
-    need_key("key", f"{key}_fine", adata.obs, "adata.obs")
+    if f"{key}_fine" not in adata.obs:
+        msg = f"key={key!r} is no result of tl.n_clusters, whose partition before joining could be cut anew; run that first."
+        raise KeyError(msg)
     results.check_key(key if key_added is None else key_added)
     if n_clusters is not None:
         n_clusters = whole_number("n_clusters", n_clusters, least=0)
