@@ -33,6 +33,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 import harness  # noqa: E402
 from clustering import load  # noqa: E402
+from denoising import halves  # noqa: E402
 
 CSV = HERE / "results" / "deepwak.csv"
 METHOD = "deepwak"
@@ -82,26 +83,6 @@ def leak(data, form, n, seed):
 # ------------------------------------------------------------------------------------------------------ real counts
 
 
-def halves(name, seed):
-    """The first half of the molecules of a set, and the second."""
-    import numpy as np
-    from scipy import sparse
-
-    adata, _ = load(name)
-    adata = adata[:, adata.var["highly_variable"]].copy()
-    counts = sparse.csr_matrix(adata.X, dtype=np.float32)
-    first = counts.copy()
-    first.data = np.random.default_rng(seed).binomial(counts.data.astype(np.int64), 0.5).astype(np.float32)
-    second = sparse.csr_matrix(counts - first)
-    first.eliminate_zeros()
-    second.eliminate_zeros()
-    cells = (np.asarray(first.sum(1)).ravel() >= 10) & (np.asarray(second.sum(1)).ravel() >= 10)
-    genes = np.asarray(first[cells].sum(0)).ravel() > 0
-    adata = adata[cells][:, genes].copy()
-    adata.X = first[cells][:, genes]
-    return adata, second[cells][:, genes]
-
-
 def counts(data, form, n, seed):
     """Loss as reported and as it is, both over that of the mean."""
     import numpy as np
@@ -110,7 +91,7 @@ def counts(data, form, n, seed):
     import scdeepclust as sdc
     from scdeepclust.data import read
 
-    adata, second = halves(data, seed)
+    adata, second = halves(data, seed, most_cells=None)
     split = {"published": "none", "split": "auto"}[form]
     model = sdc.Model(adata, METHOD, n_clusters=n, split=split, random_state=seed, mask_var=None, **SHORT)
     model.train(progress=False)

@@ -125,15 +125,15 @@ def simulate(name, seed):
     return adata, np.log1p(rate * median / rate.sum(1, keepdims=True)), expected, noise
 
 
-def halves(name, seed):
+def halves(name, seed, most_cells=MOST_CELLS):
     """Two halves of the molecules of a real set, of the genes that the clustering benchmark uses."""
     import numpy as np
     from scipy import sparse
 
     adata, _ = load(name)
     adata = adata[:, adata.var["highly_variable"]].copy()
-    if adata.n_obs > MOST_CELLS:
-        adata = adata[np.sort(np.random.default_rng(0).choice(adata.n_obs, MOST_CELLS, replace=False))].copy()
+    if most_cells is not None and adata.n_obs > most_cells:
+        adata = adata[np.sort(np.random.default_rng(0).choice(adata.n_obs, most_cells, replace=False))].copy()
     counts = sparse.csr_matrix(adata.X, dtype=np.float32)
     assert (counts.data == np.rint(counts.data)).all(), name
     first = counts.copy()

@@ -63,7 +63,7 @@ def load(name):
 
 
 def reference(adata, source):
-    """The space that embeddings are compared with."""
+    """The space, chosen without labels or clusters, that embeddings are compared with."""
     import scdeepclust as sdc
 
     if source:

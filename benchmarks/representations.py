@@ -21,6 +21,7 @@ from pathlib import Path
 
 import harness
 from clustering import MEASURED, SETS, load
+from lineage import reference
 from rows import few_steps
 
 HERE = Path(__file__).parent
@@ -55,16 +56,6 @@ EMBEDDINGS = {
 CHOSEN = {}  # partitions that the data choose, by seed and features: the same for methods that read the same
 MOST_PAIRS = 10_000  # cells of which an algorithm that needs all pairs sees all
 FEATURES = ("thin", "mask")  # views of genes, which measured values do not have
-
-
-def reference(adata, source):
-    """The space, chosen without labels or clusters, that embeddings are compared with."""
-    import scdeepclust as sdc
-
-    if source:
-        return adata.obsm[source["use_rep"]]
-    sdc.pp.neighbors(adata, mask_var="highly_variable", progress=False)
-    return adata.obsm["X_n2s"]
 
 
 def work(name, jobs):

@@ -79,12 +79,11 @@ def _checked(to: Output, key: str, options: Mapping[str, Any]) -> str:
 
 def _found(adata: AnnData, key: str) -> dict[str, Any]:
     """What can be said of a result in a line."""
-    from .results import clusters
+    from .results import clusters, sizes
 
     found: dict[str, Any] = {}
-    if key in adata.obs and adata.obs[key].dtype == "category":
-        sizes = {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
-        found |= {"n_clusters": len(clusters(adata, key).cat.categories), "sizes": sizes}
+    if cells := sizes(adata, key):
+        found |= {"n_clusters": len(clusters(adata, key).cat.categories), "sizes": cells}
     return found | {"record": _plain(adata.uns.get(key, {}))}
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .described import front, public
 from .files import whole
 from .options import about, readable
-from .results import versions
+from .results import sizes, versions
 
 if TYPE_CHECKING:
     import os
@@ -72,25 +72,19 @@ def _results(adata: AnnData) -> Iterator[dict[str, Any]]:
         if not isinstance(record, Mapping):
             continue
         drawn = list(_figures(adata, key))
-        sizes = _sizes(adata, key)
-        if not drawn and not sizes:
+        cells = sizes(adata, key)
+        if not drawn and not cells:
             continue
         yield {
             "id": f"result-{len(key)}-{'-'.join(key.split())}",
             "key": key,
-            "sizes": sizes,
-            "most": max(sizes.values(), default=1),
+            "sizes": cells,
+            "most": max(cells.values(), default=1),
             "membership": _membership(adata, key),
-            "markers": _markers(adata, key) if sizes else {},
+            "markers": _markers(adata, key) if cells else {},
             "figures": drawn,
             "facts": dict(_facts(record)),
         }
-
-
-def _sizes(adata: AnnData, key: str) -> dict[str, int]:
-    if key not in adata.obs or adata.obs[key].dtype != "category":
-        return {}
-    return {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
 
 
 def _membership(adata: AnnData, key: str) -> dict[str, str]:

@@ -140,6 +140,13 @@ def clusters(adata: AnnData, key: str) -> pd.Series:
     return labels.cat.remove_categories([name for name in labels.cat.categories if name == NOISE])
 
 
+def sizes(adata: AnnData, key: str) -> dict[str, int]:
+    """Cells of each category of `obs[key]`; nothing where that is no category."""
+    if key not in adata.obs or adata.obs[key].dtype != "category":
+        return {}
+    return {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
+
+
 def codes_of_partitions(adata: AnnData, keys: Sequence[str], argument: str) -> dict[str, np.ndarray]:
     """Partitions under each key of an argument as numbers of clusters, -1 for none; of several heads by key and head.
 
