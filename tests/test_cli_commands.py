@@ -653,3 +653,27 @@ def test_folders_that_are_nearly_right_are_helped(tmp_path):
     (tmp_path / "geo" / "GSM1_matrix.mtx.gz").touch()
     with pytest.raises(ValueError, match=r"Take the prefix off its files: 'GSM1_matrix.mtx.gz'"):
         files.read(tmp_path / "geo")
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [("missing/d", "missing'; create it first."), ("in.h5ad", "'in.h5ad' exists and is not a folder; remove it")],
+)
+def test_a_folder_that_a_demo_cannot_make(folder, monkeypatch, where, message, capsys):
+    monkeypatch.setattr(files, "read", lambda _: pytest.fail("the cells were read"))
+    assert cli.main(["demo", where, "--data", "in.h5ad"]) == 1
+    assert message in line(capsys.readouterr().err)
+    assert present() == ["in.h5ad"]
+
+
+@pytest.mark.parametrize("module", ["pl.umap", "report.write"])
+def test_a_demo_loses_no_cells_if_the_rest_fails(folder, monkeypatch, module, capsys):
+    def fail(*_, **__):
+        raise LookupError  # of whatever kind
+
+    train, few = sdc.tl.deepclust, {"pretrain_steps": 6, "cluster_steps": 6, "progress": False}
+    monkeypatch.setattr(sdc.tl, "deepclust", lambda adata, **given: train(adata, **few, **given), raising=False)
+    monkeypatch.setattr(f"scdeepclust.{module}", fail, raising=False)
+    assert cli.main(["demo", "d", "--data", "in.h5ad", "--n-clusters", "3", "--quiet"]) == 1
+    assert "LookupError" in line(capsys.readouterr().err)
+    assert "confidence" in ad.read_h5ad("d/in.h5ad").obs

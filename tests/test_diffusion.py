@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.cluster.hierarchy import linkage
 from sklearn.neighbors import NearestNeighbors
 
-from scdeepclust import datasets, diffusion
+from scdeepclust import datasets, diffusion, results
 from scdeepclust.diffusion import signal
 from scdeepclust.diffusion.markov import diffuse, normalized
 
@@ -90,7 +90,7 @@ def test_weights_of_the_graph_are_scanpys(n, k):
         np.testing.assert_allclose(found.toarray(), 1 - np.eye(2))
         return
     ours, scanpys = ad.AnnData(obsm={"x": x}), ad.AnnData(obsm={"x": x})
-    diffusion.into_scanpy(ours, k, use_rep="x", random_state=0, key_added="some")
+    results.write_neighbors(ours, k, use_rep="x", random_state=0, key_added="some")
     sc.pp.neighbors(scanpys, min(k, n - 1), use_rep="x", transformer="sklearn", random_state=0, key_added="some")
     np.testing.assert_allclose(found.toarray(), scanpys.obsp["some_connectivities"].toarray(), atol=2e-6)
     for name in ("some_connectivities", "some_distances"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import networkx as nx
 import numpy as np
 import pandas as pd
@@ -371,3 +373,25 @@ def test_edges_are_pairs():
         edge_agreement([("a", "b", "c")], [])
     with pytest.raises(ValueError, match="known must hold pairs"):
         edge_agreement([], [("a",)])
+
+
+def test_tables_of_edges_as_a_lineage_has_them():
+    tree = pd.DataFrame({"parent": ["a", "b"], "child": ["b", "c"], "confidence": [1.0, 0.5]})
+    assert edge_agreement(tree, [("b", "a")]) == edge_agreement([("a", "b"), ("b", "c")], tree[:1])
+    assert edge_agreement(tree[:0], tree)["recall"] == 0
+    with pytest.raises(ValueError, match=r"known must hold pairs .*this one has columns \['x1', 'x2'\]"):
+        edge_agreement(tree, pd.DataFrame({"x1": ["a"], "x2": ["b"]}))
+
+
+def test_what_is_no_edge_is_named():
+    for wrong in (("a", "b", "c"), "ab", 3):
+        with pytest.raises(ValueError, match=re.escape(f"'parent' and 'child'; it holds {wrong!r}.")):
+            edge_agreement([("a", "b"), wrong], [])
+
+
+def test_branches_of_zeros_and_ones_are_masks(times):
+    time, known, branches = times
+    table = pd.DataFrame({name: (branches == name) | (known < 0.3) for name in ("left", "right")})
+    expected = pseudotime_agreement(time, known, table)
+    for kind in (int, float, object, "boolean"):
+        assert pseudotime_agreement(time, known, table.astype(kind)) == expected

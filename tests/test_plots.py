@@ -431,7 +431,7 @@ def test_the_only_record_of_a_number_is_found():
         -1
     ].get_title("left")
     adata.uns["another"] = chosen()
-    with pytest.raises(KeyError, match=r"key='n_clusters' is not in adata.uns"):
+    with pytest.raises(ValueError, match=r"Several records .*was chosen, 'deepclust', 'another'; give key="):
         pl.n_clusters(adata, show=False)
 
 
@@ -658,3 +658,56 @@ def test_history_needs_one(record):
     adata.uns["deepclust"] = record
     with pytest.raises(ValueError, match="holds no history of a training"):
         pl.history(adata, show=False)
+
+
+def test_clusters_that_are_numbers_are_categories():
+    adata = clustered()
+    adata.obs["deepclust"] = adata.obs["deepclust"].astype(int)
+    (ax,) = pl.umap(adata, basis="X_deepclust", show=False)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "1", "2"]
+
+
+def test_a_category_called_missing_keeps_its_colour():
+    adata = clustered()
+    adata.obs["type"] = pd.Categorical(np.repeat(["a", "missing", None], 20))
+    (ax,) = pl.umap(adata, "type", basis="X_deepclust", show=False)
+    legend = ax.get_legend()
+    colors = {
+        t.get_text(): to_hex(h.get_color()) for t, h in zip(legend.get_texts(), legend.legend_handles, strict=True)
+    }
+    faces = [to_hex(color) for color in ax.collections[0].get_facecolors()]
+    assert list(colors) == ["a", "missing", "no value"]
+    assert {color: faces.count(color) for color in colors.values()} == dict.fromkeys(faces, 20)
+
+
+@pytest.mark.parametrize("kind", ["layer", "table"])
+def test_cells_without_a_value_are_left_out_of_a_correlation(genes, kind):
+    genes.layers["denoised"][0, 0] = genes.layers["denoised"][1, 1] = np.nan
+    if kind == "table":
+        genes.obsm["few"] = pd.DataFrame(genes.layers["denoised"], index=genes.obs_names, columns=genes.var_names)
+    layer = {"layer": "denoised", "table": "few"}[kind]
+    after = pl.gene_pairs(genes, ("Gata1", "Klf1"), layer=layer, show=False)[0, 1]
+    assert after.get_title() == f"{layer}, r = 1.00"
+    genes.layers["denoised"][:30, 0] = genes.layers["denoised"][30:, 1] = np.nan
+    after = pl.gene_pairs(genes, ("Gata1", "Klf1"), show=False)[0, 1]
+    assert after.get_title() == "denoised, r undefined", "no cell has both"
+
+
+def test_a_gene_that_was_not_denoised_is_said(genes):
+    genes.layers["denoised"][:, 0] = np.nan
+    with pytest.raises(ValueError, match=r"layer='denoised' has no value of 'Gata1' .*sdc.pp.denoise.*mask_var=None"):
+        pl.gene_pairs(genes, ("Gata1", "Klf1"), show=False)
+
+
+def test_a_threshold_of_zero_is_no_line():
+    axes = pl.n_clusters(counted(n_clusters=6, params={"min_signal": 0.0}), show=False)
+    assert not lines(axes[2], "_min_signal")
+    low, high = axes[2].get_ylim()
+    assert low > 0.001, "nor is there room for it"
+    assert high < 2
+
+
+def test_without_any_record_of_a_number_it_is_said_how_to_make_one():
+    adata = ad.AnnData(np.ones((4, 3), dtype=np.float32), uns={"deepclust": {"n_clusters": {"n_clusters": 4}}})
+    with pytest.raises(ValueError, match=r"^adata.uns does not say how .* run sdc.tl.n_clusters\(adata\)"):
+        pl.n_clusters(adata, show=False)

@@ -651,3 +651,49 @@ def test_values_that_are_not_finite_are_refused(adata):
     adata.X = None
     with pytest.raises(ValueError, match=r"adata.X is None; name the layer"):
         pl.trends(adata, "Mpo", show=False)
+
+
+def test_a_cluster_with_a_slash_in_its_name_is_drawn():
+    parents = {name.replace("d", "CD4/CD8"): parent for name, parent in PARENTS.items()}
+    adata = grown(parents)
+    record, table = adata.uns["lineage"], adata.obsm["lineage_branches"]
+    record["branches"] = {name.replace("/", "|"): path for name, path in record["branches"].items()}
+    adata.obsm["lineage_branches"] = table.rename(columns=lambda name: name.replace("/", "|"))
+    adata.uns["cluster_colors"] = [f"#{i}{i}{i}{i}ff" for i in range(1, 8)]
+    (ax,) = pl.trends(adata, "Mpo", show=False)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["CD4/CD8", "e", "f", "several"]
+    (line,) = [line for line in ax.lines if line.get_label() == "CD4/CD8"]
+    assert to_hex(line.get_color()) == "#4444ff"
+    for name in ("CD4/CD8", "CD4|CD8"):
+        (ax,) = pl.trends(adata, ["Mpo", "Flat"], branches=name, heatmap=True, show=False)
+        assert ax.get_title("left") == "branch to CD4/CD8"
+
+
+def test_cells_that_are_noise_belong_to_no_cluster():
+    adata = grown(lost="noise")
+    adata.uns["cluster"] = {"params": {"cluster": "hdbscan"}}
+    adata.uns["lineage"]["clusters"] = adata.uns["lineage"]["clusters"].drop("noise")
+    adata.obsm["X_lineage"][adata.obs["cluster"] == "noise"] = np.nan
+    on_cells = pl.lineage(adata, show=False)[0]
+    assert {text.get_text() for text in names(on_cells)} == set(PARENTS)
+    assert len(pl.trends(adata, "Mpo", heatmap=True, show=False)) == 3
+
+
+def test_the_legend_is_beside_the_last_of_the_axes_of_the_user(adata):
+    axes = pl.trends(adata, ["Mpo", "Flat"], axes=plt.subplots(1, 2)[1], show=False)
+    assert [ax.get_legend() is not None for ax in axes] == [False, True]
+
+
+def test_branches_without_a_pseudotime_are_said(adata):
+    adata.obs["lineage_pseudotime"] = np.nan
+    with pytest.raises(ValueError, match=r"No cell on the branches to 'f' has a pseudotime in .*lineage_pseudotime"):
+        pl.trends(adata, "Mpo", branches="f", show=False)
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("heatmap", [False, True])
+def test_branches_of_few_cells_have_no_curves(adata, heatmap):
+    few = adata[np.arange(adata.n_obs) % N == 0].copy()
+    (ax,) = pl.trends(few, "Mpo", branches="f", heatmap=heatmap, show=False)
+    (drawn,) = [np.ma.filled(image.get_array(), np.nan) for image in ax.images] or [curve(ax, "f")[1]]
+    assert np.isnan(drawn).all()

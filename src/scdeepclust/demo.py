@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def run(folder: str, *, data: str | None, labels: str | None, n_clusters: int | None) -> None:
     """Leave cells with clusters, a UMAP, the history of the training and a report in `folder`."""
+    where = Path(folder)
+    _check(where)
     if data is None:
         from . import datasets
 
@@ -26,12 +28,12 @@ def run(folder: str, *, data: str | None, labels: str | None, n_clusters: int | 
         from .data.checks import need_key
 
         need_key("labels", labels, adata.obs, "adata.obs")
-    where = Path(folder)
     where.mkdir(exist_ok=True)
     path = where / f"{name}.h5ad"
     meant(files.check_output, path, [] if data is None else [data])
     front("tl", "deepclust")(adata, n_clusters=n_clusters)
     adata.obs["confidence"] = adata.obsm["deepclust_proba"].max(axis=1).to_numpy()
+    files.write(adata, path)  # first, so that nothing is lost if the rest fails
     color = ["deepclust", *([labels] if labels else []), "confidence"]
     figures = {"umap": {"color": color}, "history": {}}
     for figure, options in figures.items():
@@ -41,9 +43,18 @@ def run(folder: str, *, data: str | None, labels: str | None, n_clusters: int | 
         logger.info("%s", line)
     page = where / f"{name}.html"
     report.write(adata, page, command=["scdeepclust", "demo", folder], cells=data or name)
-    files.write(adata, path)
     written = [path, page, *(where / f"{name}_{figure}.png" for figure in figures)]
     logger.info("written: %s", ", ".join(map(str, written)))
+
+
+def _check(folder: Path) -> None:
+    """Refuse, before any work, a folder that is a file, or cannot be made."""
+    if folder.is_dir():
+        return
+    if folder.exists():
+        msg = f"{str(folder)!r} exists and is not a folder; remove it, or give another folder."
+        raise NotADirectoryError(msg)
+    files.check_folder(folder.resolve())
 
 
 def _table(adata: AnnData, labels: str | None) -> list[str]:

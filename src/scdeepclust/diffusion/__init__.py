@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clusters": ["ClusterSums", "average_within", "cluster_sums", "wak"],
-        "graph": ["average", "average_over", "connectivities", "into_scanpy"],
+        "graph": ["average", "average_over", "connectivities", "umap_weights"],
         "kmeans": ["fewer_allowed"],
         "markov": [
             "SCALE",

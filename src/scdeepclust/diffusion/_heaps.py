@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import numba as nb
-
 from ..kernels import compiled
 
 
-@partial(compiled, parallel=True)
+@compiled
 def keep_nearer(squared, looking, members, distances, nearest):
     """Where a member of a list is nearer to a cell than the farthest that it has, it takes that one's place.
 
@@ -17,7 +13,7 @@ def keep_nearer(squared, looking, members, distances, nearest):
     cells, in the order of a heap with the farthest first. A cell is no neighbour of itself.
     """
     n_kept = distances.shape[1]
-    for row in nb.prange(len(looking)):
+    for row in range(len(looking)):
         cell = looking[row]
         heap, names = distances[cell], nearest[cell]
         for column in range(len(members)):

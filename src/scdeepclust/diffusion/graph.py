@@ -2,51 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy import sparse
 
 from .search import neighbors
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-
 CHUNK = 4096  # cells whose neighbours' features are held at once
-
-
-def into_scanpy(
-    adata: AnnData, n_neighbors: int, *, use_rep: str, random_state: int, key_added: str | None = None
-) -> None:
-    """Neighbours and connectivities as `scanpy.pp.neighbors` writes them, for its tools to read.
-
-    They are scanpy's (tested), but seconds earlier: scanpy lets umap-learn compile itself first, in every new process. And
-    scanpy's default search fails on some releases.
-
-    Parameters
-    ----------
-    adata
-        Where they are written.
-    n_neighbors
-        Neighbours of a cell, itself counted, as scanpy does.
-    use_rep, random_state, key_added
-        As in :func:`scanpy.pp.neighbors`.
-    """
-    x = adata.obsm[use_rep]
-    indices, distances = neighbors(x, max(2, min(n_neighbors, len(x) - 1)) - 1, random_state=random_state)
-    indices = indices.astype(np.int32)  # as scanpy has them
-    n, k = indices.shape
-    near = sparse.csr_matrix((distances.ravel(), indices.ravel(), np.arange(n + 1) * k), shape=(n, n), copy=True)
-    near.sort_indices()
-    prefix = "" if key_added is None else f"{key_added}_"
-    adata.obsp[f"{prefix}distances"] = near
-    adata.obsp[f"{prefix}connectivities"] = sparse.csr_matrix(_joined(indices, distances))
-    params = {"n_neighbors": k + 1, "method": "umap", "random_state": random_state, "metric": "euclidean"}
-    adata.uns[key_added or "neighbors"] = {
-        "connectivities_key": f"{prefix}connectivities",
-        "distances_key": f"{prefix}distances",
-        "params": params | {"use_rep": use_rep},
-    }
 
 
 def connectivities(x: np.ndarray, n_neighbors: int, *, random_state: int = 0) -> sparse.csr_array:
@@ -66,11 +27,11 @@ def connectivities(x: np.ndarray, n_neighbors: int, *, random_state: int = 0) ->
     random_state
         Seed of the approximate search.
     """
-    return _joined(*neighbors(x, max(2, min(n_neighbors, len(x) - 1)) - 1, random_state=random_state))
+    return umap_weights(*neighbors(x, max(2, min(n_neighbors, len(x) - 1)) - 1, random_state=random_state))
 
 
-def _joined(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_array:
-    """The same of neighbours that are known, the cell itself left out."""
+def umap_weights(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_array:
+    """The same of neighbours that are known, the cell itself left out: indices and distances, cells x neighbours."""
     n, k = len(indices), indices.shape[1] + 1
     distances = distances.astype(np.float64)
     nearest = np.where(distances > 0, distances, np.inf).min(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,28 +61,43 @@ def _exact(x: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
 
 
 def _by_lists(x: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    from ._heaps import keep_nearer
+    from numba import get_num_threads
+    from threadpoolctl import threadpool_limits
 
     found, distances = np.full((len(x), k), -1), np.full((len(x), k), np.inf, dtype=np.float32)
-    for center, members, looking in lists(x, k, seed):
-        # Seen from the centre, cells are hardly farther than from each other, so that differences keep their digits.
-        others = x[members] - center
-        squared = np.square(others).sum(1)
-        for some in _parts(looking, len(members)):
-            here = x[some] - center
-            between = here @ (-2 * others.T)
-            between += squared
-            between += np.square(here).sum(1)[:, None]
-            keep_nearer(between, some, members, distances, found)
-    for some in _parts(np.arange(len(x)), k * x.shape[1]):
-        apart = x[found[some]] - x[some, None]
-        distances[some] = np.sqrt(np.einsum("ckd,ckd->ck", apart, apart))
+    everyone, n_threads = np.arange(len(x)), min(get_num_threads(), len(x))
+    # Threads share the cells and not each product: these are so small that waiting for each other would take longer.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
+        look = partial(_look, x, list(lists(x, k, seed)), found, distances)
+        list(pool.map(look, np.array_split(everyone, n_threads)))
     nearest_first = np.argsort(distances, axis=1, kind="stable")
     indices, distances = (np.take_along_axis(values, nearest_first, 1) for values in (found, distances))
     short = np.flatnonzero((found < 0).any(1))  # cells whose lists hold too few
     if len(short):
         indices[short], distances[short] = _exact(x, short, k)
     return indices, distances
+
+
+def _look(
+    x: np.ndarray, lists: list[tuple[np.ndarray, ...]], found: np.ndarray, distances: np.ndarray, cells: np.ndarray
+) -> None:
+    """Find the neighbours of consecutive cells."""
+    from ._heaps import keep_nearer
+
+    for center, members, looking in lists:
+        first, end = np.searchsorted(looking, [cells[0], cells[-1] + 1])
+        # Seen from the centre, cells are hardly farther than from each other, so that differences keep their digits.
+        others = x[members] - center
+        squared = np.square(others).sum(1)
+        for some in _parts(looking[first:end], len(members)):
+            here = x[some] - center
+            between = here @ (-2 * others.T)
+            between += squared
+            between += np.square(here).sum(1)[:, None]
+            keep_nearer(between, some, members, distances, found)
+    for some in _parts(cells, found.shape[1] * x.shape[1]):
+        apart = x[found[some]] - x[some, None]
+        distances[some] = np.sqrt(np.einsum("ckd,ckd->ck", apart, apart))
 
 
 def lists(x: np.ndarray, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

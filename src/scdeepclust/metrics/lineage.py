@@ -9,6 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from scipy import sparse
 
 MOST_CELLS = 3_000  # a random sample of more: distances between all of them are compared
@@ -131,7 +132,7 @@ def _largest(graph: sparse.csr_array) -> float:
 
 
 def pseudotime_agreement(
-    pseudotime: np.ndarray, reference: np.ndarray, branches: np.ndarray | Sequence[Any] | None = None
+    pseudotime: np.ndarray, reference: np.ndarray, branches: np.ndarray | Sequence[Any] | pd.DataFrame | None = None
 ) -> dict[str, Any]:
     """Whether cells are in the order that is known of them, branch by branch.
 
@@ -142,8 +143,9 @@ def pseudotime_agreement(
     reference
         Known pseudotime or order of stages; NaN for cells without one.
     branches
-        Known branch of each cell, or None for one. Cells of a shared trunk may be given as a boolean DataFrame, cells x
-        branches.
+        Known branch of each cell, or None for one. Cells of a shared trunk may be given as a DataFrame, cells x branches:
+        of booleans (or 0 and 1), or of times along each branch, such as `obsm["lineage_branches"]`, where a cell is on
+        those for which it has one that is not NaN.
 
     Returns
     -------
@@ -174,7 +176,7 @@ def pseudotime_agreement(
     if branches is None:
         table = pd.DataFrame({"all": np.ones(len(time), dtype=bool)})
     elif isinstance(branches, pd.DataFrame):
-        table = branches if all(map(pd.api.types.is_bool_dtype, branches.dtypes)) else branches.notna()  # of times
+        table = branches.apply(_on_branch)
     else:
         table = pd.get_dummies(pd.Series(np.asarray(branches, dtype=object)), dtype=bool)
     if len(table) != len(time):
@@ -197,15 +199,24 @@ def pseudotime_agreement(
     return {"score": score, "spearman": spearman, "coverage": coverage, "scib": float((1 + rho) / 2)}
 
 
+def _on_branch(column: pd.Series) -> pd.Series:
+    """Whether each cell is on a branch: a mask says so, and so does a time."""
+    from pandas.api.types import is_bool_dtype
+
+    is_mask = is_bool_dtype(column) or column.isin([0, 1]).all()
+    return column.astype(bool) if is_mask else column.notna()
+
+
 def edge_agreement(
-    found: Sequence[tuple[str, str]] | np.ndarray, known: Sequence[tuple[str, str]] | np.ndarray
+    found: Sequence[tuple[str, str]] | np.ndarray | pd.DataFrame,
+    known: Sequence[tuple[str, str]] | np.ndarray | pd.DataFrame,
 ) -> dict[str, float]:
     """Precision, recall and F1 of undirected edges against those of a known tree.
 
     Parameters
     ----------
     found
-        Pairs of clusters.
+        Pairs of clusters, or a table with columns `parent` and `child`, such as `uns["lineage"]["tree"]`.
     known
         Pairs of the same names.
 
@@ -217,7 +228,7 @@ def edge_agreement(
     Raises
     ------
     ValueError
-        An edge is no pair.
+        An edge is no pair, or a table has no such columns.
 
     Examples
     --------
@@ -225,13 +236,23 @@ def edge_agreement(
     >>> sdc.metrics.edge_agreement([("a", "b"), ("b", "c")], [("b", "a"), ("a", "c")])["precision"]
     0.5
     """
-    sets = []
-    for name, edges in (("found", found), ("known", known)):
-        pairs = [tuple(map(str, edge)) for edge in edges]
-        if any(len(pair) != 2 for pair in pairs):
-            msg = f"{name} must hold pairs of names."
+    one, other = _edges("found", found), _edges("known", known)
+    shared = len(one & other)
+    precision, recall = shared / max(len(one), 1), shared / max(len(other), 1)
+    return {"precision": precision, "recall": recall, "f1": 2 * shared / max(len(one) + len(other), 1)}
+
+
+def _edges(argument: str, edges: Sequence[tuple[str, str]] | np.ndarray | pd.DataFrame) -> set[frozenset[str]]:
+    """Pairs without a direction, each once."""
+    needed = f"{argument} must hold pairs of names, or be a table with columns 'parent' and 'child'"
+    if hasattr(edges, "columns"):
+        if not {"parent", "child"} <= set(edges.columns):
+            msg = f"{needed}; this one has columns {[*edges.columns]}."
             raise ValueError(msg)
-        sets.append({frozenset(pair) for pair in pairs})
-    shared = len(sets[0] & sets[1])
-    precision, recall = shared / max(len(sets[0]), 1), shared / max(len(sets[1]), 1)
-    return {"precision": precision, "recall": recall, "f1": 2 * shared / max(len(sets[0]) + len(sets[1]), 1)}
+        edges = edges[["parent", "child"]].to_numpy()
+    pairs = list(edges)
+    for pair in pairs:
+        if isinstance(pair, str) or not hasattr(pair, "__len__") or len(pair) != 2:
+            msg = f"{needed}; it holds {pair!r}."
+            raise ValueError(msg)
+    return {frozenset(map(str, pair)) for pair in pairs}

@@ -48,14 +48,15 @@ class Coloring:
         colors = dict(zip(names, _palette(adata, key, column), strict=True))
         codes = column.cat.codes.to_numpy()
         values = np.array([*colors.values(), MISSING], dtype=object)[codes]
-        return cls(key, values, colors | ({"missing": MISSING} if (codes < 0).any() else {}))
+        nothing = "missing" if "missing" not in colors else "no value"
+        return cls(key, values, colors | ({nothing: MISSING} if (codes < 0).any() else {}))
 
     @property
     def known(self) -> np.ndarray:
         """Whether cells have a category or a number."""
         if self.colors is None:
             return np.isfinite(self.values)
-        return self.values != MISSING if "missing" in self.colors else np.ones(len(self.values), dtype=bool)
+        return self.values != MISSING
 
     def of_group(self, cells: np.ndarray) -> Any:
         """The colour of the commonest category of these cells, or of the median of their numbers."""

@@ -67,7 +67,8 @@ def gene_pairs(
     KeyError
         A gene, layer or column does not exist; the message lists those that do.
     ValueError
-        `pairs` are not pairs, a gene's name repeats, `X` is missing, or there are too many or few axes.
+        `pairs` are not pairs, a gene's name repeats, `X` is missing, a gene has no denoised values, or there are too many
+        or few axes.
 
     Examples
     --------
@@ -104,15 +105,24 @@ def gene_pairs(
 
 def _denoised(adata: AnnData, genes: Sequence[str], layer: str) -> np.ndarray:
     """Values of a layer, or of a table in `obsm`."""
-    from ..data.checks import need_key
+    from ..data.checks import listing, need_key
     from ..data.expression import columns
 
     table = adata.obsm.get(layer)
     if layer in adata.layers or not hasattr(table, "columns"):
-        return columns(adata, genes, layer, "layer")
-    for gene in genes:
-        need_key("pairs", gene, list(table.columns), f"adata.obsm[{layer!r}]")
-    return table[list(genes)].to_numpy(dtype=float)
+        found = columns(adata, genes, layer, "layer")
+    else:
+        for gene in genes:
+            need_key("pairs", gene, list(table.columns), f"adata.obsm[{layer!r}]")
+        found = table[list(genes)].to_numpy(dtype=float)
+    lost = [gene for gene, values in zip(genes, found.T, strict=True) if np.isnan(values).all()]
+    if lost:
+        msg = (
+            f"layer={layer!r} has no value of {listing(lost)} in any cell, as of genes that a training did not use; "
+            "denoise with sdc.pp.denoise, or train with mask_var=None."
+        )
+        raise ValueError(msg)
+    return found
 
 
 def _pairs(adata: AnnData, pairs: Sequence) -> list[tuple[str, str]]:
@@ -131,6 +141,8 @@ def _pairs(adata: AnnData, pairs: Sequence) -> list[tuple[str, str]]:
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> str:
-    if not (np.ptp(x) > 0 and np.ptp(y) > 0):
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = x[known], y[known]
+    if not (len(x) and np.ptp(x) > 0 and np.ptp(y) > 0):
         return "r undefined"
     return f"r = {np.corrcoef(x, y)[0, 1]:.2f}"

@@ -21,6 +21,7 @@ MOST_MEMBERS = 3  # of a joined cluster that are named
 def draw_joins(ax: Axes, record: Mapping[str, Any]) -> None:
     """Signal that each join loses against the number of clusters it leaves."""
     joins, least = record["joins"], record.get("params", {}).get("min_signal")
+    least = least if least is not None and least > 0 else None  # 0 is nowhere on a logarithmic axis
     ax.set(xlabel="clusters left by the join\n(numbers: clusters before joining)", ylabel="share of signal lost")
     if not len(joins):
         ax.text(0.5, 0.5, "nothing to join", transform=ax.transAxes, ha="center", color=_figure.QUIET)

@@ -188,11 +188,12 @@ def clusters_of(adata: AnnData, record: Mapping[str, Any]) -> pd.Series:
     ValueError
         The clusters are not those that the lineage was made of.
     """
+    from .. import results
     from ..data.checks import listing, need_key
 
     key = record["params"]["key"]
     need_key("the clusters of this lineage: key", key, adata.obs, "adata.obs")
-    labels = adata.obs[key].astype("category").cat
+    labels = results.clusters(adata, key).astype("category").cat
     labels = labels.rename_categories([str(name) for name in labels.categories])
     changed = set(labels.dropna().unique()) ^ set(record["clusters"].index)
     if changed:

@@ -58,7 +58,8 @@ def n_clusters(
     KeyError
         There is no such key; the message lists those that are.
     ValueError
-        What is there does not say how a number was chosen, or there are too many or few axes.
+        What is there does not say how a number was chosen, several records do and `key` names none, or there are too
+        many or few axes.
 
     Examples
     --------
@@ -82,21 +83,24 @@ def n_clusters(
 
 
 def _record(adata: AnnData, key: str | None) -> Mapping[str, Any]:
-    from ..data.checks import check_anndata, need_key
+    from ..data.checks import check_anndata, listing, need_key
 
     check_anndata(adata)
-    if key is None:
-        there = [name for name, record in adata.uns.items() if _choice(record) is not None]
-        key = there[0] if len(there) == 1 and "n_clusters" not in there else "n_clusters"
-    need_key("key", key, adata.uns, "adata.uns")
-    record = _choice(adata.uns[key])
-    if record is None:
+    there = [name for name, record in adata.uns.items() if _choice(record) is not None]
+    if key is None and len(there) > 1 and "n_clusters" not in there:
+        msg = f"Several records in adata.uns say how a number of clusters was chosen, {listing(there)}; give key=."
+        raise ValueError(msg)
+    if key is None and there:
+        key = "n_clusters" if "n_clusters" in there else there[0]
+    if key is not None:
+        need_key("key", key, adata.uns, "adata.uns")
+    if key not in there:
         msg = (
-            f"adata.uns[{key!r}] does not say how a number of clusters was chosen, perhaps because it was given; "
-            "run sdc.tl.n_clusters(adata), or name the key that it was given."
+            f"{'adata.uns' if key is None else f'adata.uns[{key!r}]'} does not say how a number of clusters was chosen, "
+            "perhaps because it was given; run sdc.tl.n_clusters(adata), or name the key that it was given."
         )
         raise ValueError(msg)
-    return record
+    return _choice(adata.uns[key])
 
 
 def _choice(record: Any) -> Mapping[str, Any] | None:

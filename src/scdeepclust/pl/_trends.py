@@ -90,7 +90,8 @@ def trends(
         There is no such key, branch, layer or gene; the message lists those that are.
     ValueError
         There are no genes, or a gene's name repeats in `var_names`; what is there is no lineage, or one of other
-        clusters; values are missing or not finite; a number is out of bounds; or there are too many or few axes.
+        clusters; no cell of the branches has a pseudotime; values are missing or not finite; a number is out of bounds;
+        or there are too many or few axes.
 
     Examples
     --------
@@ -108,12 +109,15 @@ def trends(
     genes = [genes] if isinstance(genes, str) else list(dict.fromkeys(genes))
     _check(genes, bandwidth, n_points)
     need_genes("genes", genes, adata.var_names)
-    names = _branches(adata, key, branches)
+    columns = _branches(adata, record, key, branches)
+    names = list(columns)
     clusters = clusters_of(adata, record)
     coloring = Coloring.of(adata, clusters.name, clusters=True)
     time = adata.obs[f"{key}_pseudotime"].to_numpy(dtype=float)
-    cells = {name: adata.obsm[f"{key}_branches"][name].notna().to_numpy() & np.isfinite(time) for name in names}
+    along = adata.obsm[f"{key}_branches"]
+    cells = {name: along[column].notna().to_numpy() & np.isfinite(time) for name, column in columns.items()}
     drawn_cells = np.any([*cells.values()], axis=0)
+    _need_cells(drawn_cells, key, names)
     values, unit = _values(adata, genes, layer, drawn_cells)
     spread = time[drawn_cells]
     grid = np.linspace(spread.min(), spread.max(), n_points)
@@ -135,7 +139,8 @@ def trends(
             _limits(ax, values[:, i])
             ax.set(xlim=(grid[0] - 0.03 * (grid[-1] - grid[0]), grid[-1] + 0.03 * (grid[-1] - grid[0])))
             ax.set_title(gene, **_figure.TITLE | {"pad": 6})
-        _legend(drawn[min(ncols, len(drawn)) - 1], wider=axes is None)
+        last = min(ncols, len(drawn)) if axes is None else len(drawn)  # the user's may be in one row
+        _legend(drawn[last - 1], wider=axes is None)
     for i, ax in enumerate(drawn):
         below = i + ncols >= len(drawn) or ncols == 1
         ax.set(xlabel="pseudotime" if below else "", ylabel="" if heatmap or i % ncols else unit)
@@ -191,18 +196,33 @@ def _check(genes: Sequence[str], bandwidth: float, n_points: int) -> None:
     whole_number("n_points", n_points, 2)
 
 
-def _branches(adata: AnnData, key: str, branches: str | Sequence[str] | None) -> list[str]:
+def _branches(
+    adata: AnnData, record: Mapping[str, Any], key: str, branches: str | Sequence[str] | None
+) -> dict[str, str]:
+    """Column of each branch, by the cluster at its tip: h5ad cannot store a "/" in the name of the one."""
     from ..data.checks import need_key
 
     need_key("key", f"{key}_branches", adata.obsm, "adata.obsm")
     there = list(adata.obsm[f"{key}_branches"].columns)
     names = there if branches is None else [branches] if isinstance(branches, str) else list(branches)
-    for name in names:
-        need_key("branches", str(name), there, f"adata.obsm['{key}_branches']")
+    columns = [str(name).replace("/", "|") for name in names]
+    for column in columns:
+        need_key("branches", column, there, f"adata.obsm['{key}_branches']")
     if not names:
         msg = "branches is empty; name one or more, or give None for all."
         raise ValueError(msg)
-    return list(dict.fromkeys(map(str, names)))
+    return {str(record["branches"][column][-1]): column for column in columns}
+
+
+def _need_cells(cells: np.ndarray, key: str, names: Sequence[str]) -> None:
+    from ..data.checks import listing
+
+    if not cells.any():
+        msg = (
+            f"No cell on the branches to {listing(names)} has a pseudotime in adata.obs['{key}_pseudotime']; give more "
+            "cells, or run sdc.tl.lineage again."
+        )
+        raise ValueError(msg)
 
 
 def _values(adata: AnnData, genes: Sequence[str], layer: str | None, cells: np.ndarray) -> tuple[np.ndarray, str]:
@@ -273,7 +293,8 @@ def _heatmaps(
 
     everywhere = np.concatenate([*means.values()])
     everywhere = everywhere[np.isfinite(everywhere).all(1)]
-    low, span = everywhere.min(0), np.maximum(np.ptp(everywhere, axis=0), 1e-12)
+    low, high = everywhere.min(0, initial=np.inf), everywhere.max(0, initial=-np.inf)
+    span = np.maximum(high - low, 1e-12)
     first = next(iter(means.values()))
     order = np.argsort(np.where(np.isfinite(first), first, -np.inf).argmax(0), kind="stable")
     cmap, step = mpl.colormaps["magma"].with_extremes(bad=_figure.MISSING), (grid[1] - grid[0]) / 2

@@ -90,7 +90,7 @@ def umap(
         raise ValueError(msg)
     if color is None:
         need_key("key", key, adata.obs, "adata.obs")
-    colorings = [_coloring(adata, name) for name in colors]
+    colorings = [_coloring(adata, name, clusters=name == key) for name in colors]
     rep = f"X_{key}" if basis is None else basis
     need_key("key" if basis is None else "basis", rep, adata.obsm, "adata.obsm")
     xy = _coordinates(adata, rep, made=basis is None, random_state=random_state)
@@ -108,10 +108,10 @@ def umap(
     return None if found is None else found[0]
 
 
-def _coloring(adata: AnnData, name: str) -> Coloring:
+def _coloring(adata: AnnData, name: str, *, clusters: bool) -> Coloring:
     """Colours by a column of `obs`, else by a gene."""
     if name in adata.obs:
-        return Coloring.of(adata, name)
+        return Coloring.of(adata, name, clusters=clusters)
     from ..data.checks import listing
     from ..data.expression import log_normalised, nearest, need_genes
 
@@ -136,7 +136,7 @@ def _coordinates(adata: AnnData, rep: str, *, made: bool, random_state: int | np
     import scanpy as sc
     from anndata import AnnData
 
-    from .. import diffusion
+    from .. import results
     from ..arguments import resolve_seed
     from ..data.raw import spread
     from ..train import kept_threads
@@ -147,6 +147,6 @@ def _coordinates(adata: AnnData, rep: str, *, made: bool, random_state: int | np
         raise ValueError(msg)
     bare = AnnData(obsm={"rep": x[known]})
     with kept_threads():
-        diffusion.into_scanpy(bare, N_NEIGHBORS, use_rep="rep", random_state=seed)
+        results.write_neighbors(bare, N_NEIGHBORS, use_rep="rep", random_state=seed)
         sc.tl.umap(bare, random_state=seed)
     return spread(bare.obsm["X_umap"], known, adata.n_obs)

@@ -155,11 +155,11 @@ def _write(adata: AnnData, key: str, x: np.ndarray, search: object, seed: int) -
     """Neighbours in scanpy's format, and the search that led to them."""
     from anndata import AnnData
 
-    from .. import diffusion
+    from .. import results
 
     bare = AnnData(obs=adata.obs[[]].copy(), obsm={f"X_{key}": x})
     k = search.choice["n_neighbors"] + 1  # scanpy counts the cell itself
-    diffusion.into_scanpy(bare, k, use_rep=f"X_{key}", random_state=seed, key_added=key)
+    results.write_neighbors(bare, k, use_rep=f"X_{key}", random_state=seed, key_added=key)
     adata.obsm[f"X_{key}"] = x
     for name in ("distances", "connectivities"):
         adata.obsp[f"{key}_{name}"] = bare.obsp[f"{key}_{name}"]

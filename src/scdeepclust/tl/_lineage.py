@@ -216,8 +216,8 @@ def _clustered(adata: AnnData, key: str, rep: str) -> tuple[AnnData, np.ndarray]
         msg = f"key={key!r} names a cluster for {len(where)} cells; a lineage needs at least {FEWEST_CELLS}."
         raise ValueError(msg)
     labels = labels.cat.rename_categories([str(c) for c in labels.cat.categories])
-    obs = pd.DataFrame({"cluster": labels.to_numpy()}, index=pd.RangeIndex(len(where)).astype(str))
-    obs["cluster"] = pd.Categorical(labels.to_numpy(), categories=labels.cat.categories)
+    clusters = pd.Categorical(labels.to_numpy(), categories=labels.cat.categories)
+    obs = pd.DataFrame({"cluster": clusters}, index=pd.RangeIndex(len(where)).astype(str))
     return AnnData(obs=obs, obsm={"rep": x}), where
 
 
@@ -225,9 +225,9 @@ def _graph(bare: AnnData, n_neighbors: int, n_dcs: int, seed: int) -> None:
     import scanpy as sc
     from scipy import sparse
 
-    from .. import diffusion
+    from .. import results
 
-    diffusion.into_scanpy(bare, n_neighbors, use_rep="rep", random_state=seed)
+    results.write_neighbors(bare, n_neighbors, use_rep="rep", random_state=seed)
     sc.tl.umap(bare, random_state=seed)
     sc.tl.diffmap(bare, n_comps=min(n_dcs + 1, bare.n_obs - 2), random_state=seed)
     codes, links = bare.obs["cluster"].cat.codes.to_numpy(), bare.obsp["connectivities"].tocoo()
