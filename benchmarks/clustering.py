@@ -109,7 +109,7 @@ def run(jobs, workers, wanted):
 def tables(path=CSV):
     """Markdown: ARI of each method on each set, told the number of clusters or not, seconds, and all scores, averaged.
 
-    ARI is the mean ± standard deviation over seeds. Means run over the sets with counts, and are left out for a method that
+    ARI is the mean ± standard deviation over seeds, or that of a single one. Means run over the sets with counts, and are left out for a method that
     has not been run on all of them. `lost` is in how many of all runs that were told the number of clusters one of them
     had no cells; `preservation` is that of lineages (`scdeepclust.metrics.lineage_preservation`), where it was measured.
     """
@@ -119,7 +119,7 @@ def tables(path=CSV):
     rows = pd.read_csv(path).drop_duplicates(["method", "dataset", "seed"], keep="last").reindex(columns=COLUMNS)
     cells = {"index": "method", "columns": "dataset"}
     mean, seconds = rows.pivot_table("ARI", **cells), rows.pivot_table("seconds", **cells)
-    spread = rows.pivot_table("ARI", aggfunc="std", **cells).reindex_like(mean).fillna(0)
+    spread = rows.pivot_table("ARI", aggfunc="std", **cells).reindex_like(mean)
     shared = mean.columns.difference(MEASURED)
     average = mean[shared].mean(axis=1, skipna=False)
     order = mean.assign(average=average, some=mean[shared].mean(axis=1)).sort_values(
@@ -129,7 +129,8 @@ def tables(path=CSV):
     columns = [*shared, *mean.columns.intersection(MEASURED)]
 
     def by_set(methods):
-        text = (mean.map("{:.3f}".format) + " ± " + spread.map("{:.3f}".format)).where(mean.notna(), "")
+        several = spread.map(" ± {:.3f}".format).where(spread.notna(), "")
+        text = (mean.map("{:.3f}".format) + several).where(mean.notna(), "")
         text.insert(0, "**mean**", average.map("{:.3f}".format).replace("nan", ""))
         return harness.markdown(text.loc[methods, ["**mean**", *columns]])
 
