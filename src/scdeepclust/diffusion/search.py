@@ -18,6 +18,7 @@ EXACT_UP_TO = 10_000  # cells; above, a search by lists is faster, the more so t
 # so many times as many whose centres are near that of its own list.
 PROBED, PROBED_MORE, AROUND = 16, 1 / 6, 8
 N_TO_PLACE, N_ROUNDS = 40, 8  # cells of each list that place its centre, and rounds of k-means
+MOST_THREADS = 8  # each goes through all lists, which takes Python time that none can share
 AT_ONCE = 2**19  # numbers that are held at once, as fit in a processor's cache
 
 
@@ -65,7 +66,7 @@ def _by_lists(x: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]
     from threadpoolctl import threadpool_limits
 
     found, distances = np.full((len(x), k), -1), np.full((len(x), k), np.inf, dtype=np.float32)
-    everyone, n_threads = np.arange(len(x)), min(get_num_threads(), len(x))
+    everyone, n_threads = np.arange(len(x)), min(get_num_threads(), MOST_THREADS, len(x))
     # Threads share the cells and not each product: these are so small that waiting for each other would take longer.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
         look = partial(_look, x, list(lists(x, k, seed)), found, distances)
