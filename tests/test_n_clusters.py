@@ -582,7 +582,9 @@ def test_a_partition_without_any_label(counts):
         pytest.param({"min_signal": np.nan}, ValueError, "min_signal=nan must be", id="nan"),
         pytest.param({"min_signal": -1}, ValueError, "min_signal=-1 must be", id="negative"),
         pytest.param({"n_clusters": 3, "key": "leiden"}, KeyError, "key='leiden' is not in adata.uns", id="key"),
-        pytest.param({"n_clusters": 3, "key": "source"}, KeyError, "key='source_fine' is not in adata.obs", id="other"),
+        pytest.param(
+            {"n_clusters": 3, "key": "source"}, KeyError, "key='source' is no result of tl.n_clusters", id="other"
+        ),
         pytest.param({"n_clusters": 3, "key_added": ""}, ValueError, "key_added=''", id="empty key"),
     ],
 )
