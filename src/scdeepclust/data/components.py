@@ -34,9 +34,8 @@ def principal_components(
     from threadpoolctl import threadpool_limits
 
     pca = PCA(n_pcs, svd_solver="arpack", random_state=seed)
-    with threadpool_limits(
-        1, "blas"
-    ):  # dense products are small beside the sparse ones, and threads would wait for each other
+    # Dense products are small beside the sparse ones: threads would wait for each other in them.
+    with threadpool_limits(1, "blas"):
         scores = torch.from_numpy(np.ascontiguousarray(pca.fit_transform(values), dtype=np.float32))
     mean = torch.from_numpy(np.asarray(pca.mean_, dtype=np.float32).ravel())
     return scores, torch.from_numpy(pca.components_.astype(np.float32)), mean

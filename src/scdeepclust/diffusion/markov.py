@@ -134,7 +134,9 @@ def honest_powers(matrix: sparse.csr_array, n_steps: int) -> Iterator[sparse.csr
 
 def honest_power(matrix: sparse.csr_array, n_steps: int) -> sparse.csr_array:
     """The last of :func:`honest_powers`."""
-    return list(honest_powers(matrix, n_steps))[-1]
+    for found in honest_powers(matrix, n_steps):  # one at a time: they fill in
+        last = found
+    return last
 
 
 def diffuse(matrix: sparse.csr_array, values: np.ndarray, n_steps: int = 1) -> np.ndarray:
