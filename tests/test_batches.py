@@ -12,6 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import scdeepclust as sdc
 from scdeepclust.data import Cells, Inputs, read
+from scdeepclust.data.columns import separating_batches
 from scdeepclust.data.correction import Correction
 
 
@@ -95,6 +96,54 @@ def test_the_number_of_clusters_does_not_count_batches():
     assert found.uns["deepclust"]["n_clusters"]["n_clusters"] == 4
     assert adjusted_rand_score(adata.obs["cell_type"], found.obs["deepclust"]) > 0.95
     assert run(adata, "none").uns["deepclust"]["n_clusters"]["n_clusters"] > 4
+
+
+@pytest.mark.parametrize("front", [sdc.tl.n_clusters, sdc.tl.deepclust])
+def test_clusters_of_one_batch_are_told_where_no_batch_is_named(front, few, caplog):
+    adata = shifted()
+    adata.obs["cell_type"] = adata.obs["batch"].to_numpy()  # what is no batch by its name is nobody's business
+    method = {} if front is sdc.tl.n_clusters else {"method": "none", "progress": False}
+    front(adata, **method)
+    assert "(100 % of the cells) are each of one batch only (adata.obs['batch'])" in caplog.text
+    assert "give batch_key='batch'" in caplog.text
+    caplog.clear()
+    front(adata, batch_key="batch", **method)
+    del adata.obs["batch"]
+    front(adata, **method)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        ("batch", ["1", "2"]),
+        ("Sample_ID", ["1", "2"]),
+        ("orig.ident", ["1", "2"]),
+        ("cell_type", None),
+        ("condition", None),
+        ("leiden", None),
+    ],
+)
+def test_which_columns_are_batches_their_names_say(column, found):
+    labels = pd.Series(["0"] * 200 + ["1"] * 50 + ["2"] * 50 + [None] * 10, dtype="category")
+    batch = np.array(["a", "b"] * 100 + ["a"] * 50 + ["b"] * 50 + ["a"] * 10)
+    told = separating_batches(pd.DataFrame({column: pd.Categorical(batch, categories=["a", "b", "none"])}), labels)
+    assert told == (found and (column, found, pytest.approx(1 / 3)))
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        ["a"] * 280 + ["b"] * 20,  # clusters of the batch that has most cells anyway
+        ["a", "b"] * 140 + ["b"] * 20,  # a rare cluster of one batch
+        [f"c{i}" for i in range(300)],  # a name for each cell
+        ["a"] * 300,
+        [None] * 300,
+    ],
+)
+def test_what_says_little_of_batches_is_not_told(batch):
+    labels = pd.Series(["0"] * 150 + ["1"] * 130 + ["2"] * 20, dtype="category")
+    assert separating_batches(pd.DataFrame({"batch": batch}), labels) is None
 
 
 def test_two_covariates_at_once():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from .data.columns import separating_batches
 from .data.raw import spread
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .model import Model
+
+logger = logging.getLogger(__name__)
 
 NOISE = "noise"  # the category of cells that belong nowhere
 RECORDED = (
@@ -248,6 +252,24 @@ def write_trained(adata: AnnData, key: str, model: Model, *, denoised_layer: str
     write(adata, key, **of(model))
     if denoised is not None:
         write_layer(adata, denoised_layer, denoised, model.kept)
+    if not model.covariate_categories:
+        suggest_batches(adata, key)
+
+
+def suggest_batches(adata: AnnData, key: str) -> None:
+    """Say so where clusters follow a column of batches that nobody has named."""
+    found = separating_batches(adata.obs, clusters(adata, key))
+    if found:
+        name, pure, share = found
+        logger.warning(
+            "Clusters %s (%.0f %% of the cells) are each of one %s only (adata.obs[%r]). If these differ for technical reasons, "
+            "give batch_key=%r; if they are other tissues or treatments, clusters ought to differ.",
+            ", ".join(pure),
+            100 * share,
+            name,
+            name,
+            name,
+        )
 
 
 def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:

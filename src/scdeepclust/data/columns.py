@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from .checks import listing, need_key, one_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     from anndata import AnnData
 
     from .raw import Raw
+
+# What columns with batches are called. A cluster has one category only from 90 % of its cells on, if that category has not
+# most cells anyway; fewer than a fifth of all cells in such clusters may be a type of cells that one batch lacks.
+BATCH_NAMES = re.compile(
+    r"(batch|sample|donor|patient|subject|individual|library|lane|run|plate|replicate|technology|platform|chemistry|protocol|"
+    r"dataset|study|orig\.ident)([_. ]?(id|name|key))?s?",
+    re.IGNORECASE,
+)
+PURE, COMMON, MANY_CELLS, FEWEST_OF_A_BATCH = 0.9, 0.6, 0.2, 20
 
 
 def covariate_keys(batch_key: str | None, categorical_covariate_keys: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -77,3 +87,29 @@ def read_labels(adata: AnnData, labels_key: str, kept: np.ndarray) -> np.ndarray
         )
         raise ValueError(msg)
     return column.cat.codes.to_numpy(dtype=np.int64)
+
+
+def separating_batches(obs: pd.DataFrame, labels: pd.Series) -> tuple[str, list[str], float] | None:
+    """The column that is a batch by its name, and of which clusters that hold many of the cells have one category only.
+
+    Returns
+    -------
+    Its name, these clusters, and their share of the cells; None if there is no such column. Of several that which explains
+    most cells.
+    """
+    known, best = labels.notna().to_numpy(), None
+    for name in map(str, obs.columns):
+        if not BATCH_NAMES.fullmatch(name) or name not in obs:
+            continue
+        column = obs[name][known]
+        overall = column.value_counts(normalize=True)
+        overall = overall[overall > 0]
+        if not 1 < len(overall) <= known.sum() / FEWEST_OF_A_BATCH:
+            continue
+        shares = pd.crosstab(labels[known], column, normalize="index")
+        shares.loc[:, overall[overall > COMMON].index.intersection(shares.columns)] = 0.0
+        pure = shares.index[(shares >= PURE).any(axis=1)]
+        cells = float(labels[known].isin(pure).mean())
+        if cells >= MANY_CELLS and (best is None or cells > best[2]):
+            best = name, [str(cluster) for cluster in pure], cells
+    return best

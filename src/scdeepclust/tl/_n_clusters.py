@@ -156,6 +156,8 @@ def n_clusters(
         codes = spread(labels, raw.kept, adata.n_obs, missing=-1)
         adata.obs[name] = pd.Categorical.from_codes(codes, categories=[str(k) for k in range(labels.max() + 1)])
     adata.uns[key_added] = choice.record
+    if batch_key is None:
+        results.suggest_batches(adata, key_added)
     return adata if copy else None
 
 
