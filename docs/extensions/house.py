@@ -8,9 +8,11 @@ import os
 import re
 import shutil
 from dataclasses import fields
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 import scdeepclust
@@ -18,7 +20,6 @@ from scdeepclust.methods import registry
 from scdeepclust.options import documented
 
 if TYPE_CHECKING:
-    from docutils import nodes
     from sphinx.application import Sphinx
 
 AREAS = ("tl", "pp", "pl", "methods", "metrics", "datasets")
@@ -36,6 +37,7 @@ The number of clusters was given. Means over ten labelled count sets; ``lineage`
 all. From ``benchmarks/results/representations.md``; :doc:`/benchmarks` has each set, other forms, and the seeds.
 """
 NAMED_THERE = {"contrastive": "graph", "none": "PCA"}  # rows whose name is not that of the method
+TOLD = "told"  # what napoleon takes for the type of what is returned, where that is told in sentences
 PAGES = "generated/methods"  # one each, made anew by every build
 PAGE = """# {title}
 
@@ -96,7 +98,7 @@ def api() -> str:
 def place(method: type) -> str:
     """Network x representation loss x clustering loss x schedule, as the method's file says on its first line."""
     line = first_line(inspect.getmodule(method))
-    return (line.partition(" = ")[2] or line).replace(" x ", " × ")
+    return (line.partition(" = ")[2] or line).replace(" x ", " × ").removesuffix(".")
 
 
 def about(method: type) -> list[str]:
@@ -219,10 +221,41 @@ class Methods(SphinxDirective):
         return [*lines, "", *said.splitlines(), ""]
 
 
+def keep_sentences(*heard: Any) -> None:
+    """What a function returns, told in sentences, is one paragraph; napoleon would make items of its lines and colons."""
+    lines = heard[-1]
+    heads = [i for i, (_, below) in enumerate(pairwise(lines)) if re.fullmatch("-{3,}", below)]
+    for at, stop in pairwise([*heads, len(lines)]):
+        if lines[at].strip() == "Returns":
+            start = at + 2
+            end = next((i for i in range(start, stop) if not lines[i]), stop)
+            has_items = any(line.startswith(" ") for line in lines[start:stop])
+            told = lines[start:end]
+            lines[start:end] = [" ".join(told)] if has_items else [TOLD, *(f"    {line}" for line in told)]
+            return
+
+
 def mark_up_results(*heard: Any) -> None:
     """What a function returns or stores is code; napoleon, which runs before, makes bold words with backticks of it."""
     lines = heard[-1]
-    lines[:] = [re.sub(r"\*\*(`.+?)\*\*", r"\1", line) for line in lines]
+    lines[:] = [re.sub(r"\*\*(`.+?)\*\*", r"\1", line.replace(f"*{TOLD}* -- ", "")) for line in lines]
+
+
+def lead_to_page(*heard: Any) -> None:
+    """Before a method's parameters, where the page of the method is: the class lists only those that are its own."""
+    *_, method, _, lines = heard
+    for name in (name for name, known in registry().items() if known is method):
+        end = len(about(method))
+        lines[end:end] = ["", f"All its parameters, its objective, pitfalls and cost: :doc:`/{PAGES}/{name}`.", ""]
+
+
+def break_names(_: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Let narrow pages break a title that is a function's name after its dots."""
+    if docname.startswith("generated/scdeepclust."):
+        for text in [text for title in doctree.findall(nodes.title) for text in title.findall(nodes.Text)]:
+            first, *others = text.split(".")
+            pieces = [(nodes.Text("."), nodes.raw("", "<wbr>", format="html"), nodes.Text(part)) for part in others]
+            text.parent.replace(text, [nodes.Text(first), *chain(*pieces)])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -234,5 +267,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     for name, method in registry().items():
         (docs / PAGES / f"{name}.md").write_text(page(name, method), encoding="utf-8")
     app.add_directive("methods", Methods)
-    app.connect("autodoc-process-docstring", mark_up_results, priority=600)  # napoleon's is 500
+    app.connect("autodoc-process-docstring", lead_to_page, priority=400)
+    app.connect("autodoc-process-docstring", keep_sentences, priority=400)  # napoleon's is 500
+    app.connect("doctree-resolved", break_names)
+    app.connect("autodoc-process-docstring", mark_up_results, priority=600)
     return {"parallel_read_safe": True}

@@ -13,15 +13,16 @@ LONG, MOST = 32, 0.1  # letters, which cells of figures have fewer of, but for o
 
 
 def name_columns(table: nodes.table) -> None:
-    """Begin each cell but a row's first with what its column is called, which wide pages hide."""
-    heads = [entry.astext() for head in table.findall(nodes.thead) for entry in head.findall(nodes.entry)]
+    """Begin each cell but a row's first and empty ones with what its column is called, which wide pages hide."""
+    heads = [entry for head in table.findall(nodes.thead) for entry in head.findall(nodes.entry)]
     for body in table.findall(nodes.tbody):
         for row in body.findall(nodes.row):
             for head, entry in list(zip(heads, row.children, strict=False))[1:]:
-                if head and entry.children:
+                if head.astext() and entry.astext():
+                    called = [part.deepcopy() for text in head.children for part in text.children]
                     first = entry.children[0]
                     where = first if isinstance(first, nodes.TextElement) else entry
-                    where.insert(0, nodes.inline("", f"{head}: ", classes=["column-name"]))
+                    where.insert(0, nodes.inline("", "", *called, nodes.Text(": "), classes=["column-name"]))
 
 
 def sort(app: Sphinx, doctree: nodes.document, docname: str) -> None:
