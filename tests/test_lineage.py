@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import sys
+import types
 import warnings
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ import torch
 from scipy.stats import spearmanr
 
 import scdeepclust as sdc
+from scdeepclust.tl import _fates
 
 KEYS = {
     "obs": ["lineage_pseudotime", "lineage_segment"],
@@ -622,13 +624,27 @@ def test_clusters_with_a_slash_in_their_name_survive_writing(tree, tmp_path):
 FATES = ("palantir", "cellrank")
 
 
+def test_the_record_names_the_package_that_told_of_fates(forked, monkeypatch):
+    def equal_chances(cells, last, root, seed):
+        return pd.DataFrame(1 / len(last), index=cells.obs_names, columns=list(last))
+
+    monkeypatch.setitem(sys.modules, "palantir", None)
+    monkeypatch.setitem(sys.modules, "cellrank", types.ModuleType("cellrank"))
+    monkeypatch.setitem(_fates.PACKAGES, "cellrank", equal_chances)
+    found = order(forked, fates="auto")
+    assert found.uns["lineage"]["params"]["fates"] == "cellrank"
+    np.testing.assert_allclose(found.obsm["lineage_fates"].sum(axis=1), 1)
+
+
 @pytest.mark.parametrize("package", FATES)
 def test_fates_need_a_package(plain, monkeypatch, package):
     for name in FATES:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf"fates='{package}' needs {package}.*fates=None"):
         order(plain, fates=package)
-    assert "lineage_fates" not in order(plain, fates="auto").obsm
+    without = order(plain, fates="auto")
+    assert "lineage_fates" not in without.obsm
+    assert without.uns["lineage"]["params"]["fates"] is None
 
 
 @pytest.fixture(params=FATES)
@@ -644,6 +660,7 @@ def test_fates_are_probabilities_of_the_tips(package, forked):
     found = order(forked, fates=package)
     fates = found.obsm["lineage_fates"]
     assert list(fates.index) == list(forked.obs_names)
+    assert found.uns["lineage"]["params"]["fates"] == package
     assert set(fates.columns) == set(forked.uns["lineage"]["branches"])
     np.testing.assert_allclose(fates.sum(axis=1), 1, atol=0.05)  # palantir drops probabilities below 0.01
     assert (fates >= 0).all(axis=None)

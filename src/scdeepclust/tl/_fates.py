@@ -21,8 +21,12 @@ N_NEIGHBORS = 30  # palantir's own default
 N_LAST = 20  # cells at the end of a tip that cellrank takes for its terminal state
 
 
-def find_fates(bare: AnnData, tips: list[str], iroot: int, seed: int, asked: str) -> pd.DataFrame | None:
-    """Cells x tips, NaN for cells that pseudotime does not reach; None where no package is installed or can tell.
+def find_fates(
+    bare: AnnData, tips: list[str], iroot: int, seed: int, asked: str
+) -> tuple[str, pd.DataFrame] | tuple[None, None]:
+    """The package that told, and cells x tips, NaN for cells that pseudotime does not reach.
+
+    Twice None where none is installed or can tell.
 
     Raises
     ------
@@ -31,7 +35,7 @@ def find_fates(bare: AnnData, tips: list[str], iroot: int, seed: int, asked: str
     """
     name = next(filter(_imported, PACKAGES), None) if asked == "auto" else asked
     if name is None:
-        return None
+        return None, None
     if not _imported(name):
         msg = f"fates={name!r} needs {name}, which cannot be imported; install it or give fates=None."
         raise ImportError(msg)
@@ -50,8 +54,8 @@ def find_fates(bare: AnnData, tips: list[str], iroot: int, seed: int, asked: str
         if asked != "auto":
             raise
         logger.warning("%s found no fates (%s); give fates=None to leave them out.", name, error)
-        return None
-    return found.reindex(bare.obs_names)
+        return None, None
+    return name, found.reindex(bare.obs_names)
 
 
 def _imported(package: str) -> bool:

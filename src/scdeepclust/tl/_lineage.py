@@ -90,7 +90,7 @@ def lineage(
     `adata.uns[key_added]` : :class:`dict`
         `"tree"` (parent, child, confidence of each edge), `"clusters"` (cells, median pseudotime, parent, whether
         reachable), `"branches"` (clusters of each, in order), `"connectivities"` (PAGA, clusters x clusters), `"root"`,
-        `"n_unreachable"`, `"params"`.
+        `"n_unreachable"`, `"params"` (of which `"fates"` is the package that found them, None where none did).
 
     Raises
     ------
@@ -139,7 +139,7 @@ def lineage(
         bare.uns["iroot"] = iroot
         tree, clusters = directed_tree(bare, n_dcs, min_confidence)
         members = branches_of(tree, clusters)
-        probabilities = find_fates(bare, list(members), iroot, seed, fates) if fates is not None else None
+        package, probabilities = (None, None) if fates is None else find_fates(bare, list(members), iroot, seed, fates)
     adata = adata.copy() if copy else adata
     names = {tip: tip.replace("/", "|") for tip in members}  # h5ad cannot store "/" in a name
     time = bare.obs["dpt_pseudotime"].to_numpy()
@@ -174,6 +174,7 @@ def lineage(
             "n_neighbors": n_neighbors,
             "n_dcs": n_dcs,
             "min_confidence": min_confidence,
+            "fates": package,
             "random_state": seed,
         },
     }
