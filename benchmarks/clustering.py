@@ -153,17 +153,6 @@ def tables(path=CSV):
     )
 
 
-def named_python(text):
-    """The argument of --peer: a peer, and a Python that has it."""
-    import peers
-
-    name, _, python = text.partition("=")
-    if name not in peers.JOBS or not python:
-        msg = f"{text!r} is not NAME=PYTHON with NAME of {', '.join(peers.JOBS)}"
-        raise argparse.ArgumentTypeError(msg)
-    return name, python
-
-
 def main():
     import peers
     import rows
@@ -177,7 +166,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=None)
     parser.add_argument("--workers", type=int, default=max(1, os.cpu_count() or 1))
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--peer", action="append", default=[], type=named_python, metavar="NAME=PYTHON")
+    harness.add_peers(parser, peers.JOBS)
     options = parser.parse_args()
     pythons = dict(options.peer)
     asked = set(options.methods or [row for names in every.values() for row in names])

@@ -2,7 +2,8 @@
 
     python benchmarks/denoising.py                                  everything, as in docs/benchmarks.md
     python benchmarks/denoising.py --quick                          two simulations and one set, one seed
-    python benchmarks/denoising.py --magic /path/to/bin/python      a Python that has magic-impute (with numpy below 2)
+    python benchmarks/denoising.py --peer magic=OTHER/bin/python    a Python that has magic-impute (with numpy below 2)
+    python benchmarks/denoising.py --peer scself=OTHER/bin/python   ... that has scself
 
 Rows already in the CSV are kept, so an interrupted run goes on; delete the file to start afresh.
 
@@ -30,6 +31,8 @@ scanpy_mean      the plain mean over the same 15, of which the cell itself is on
 magic            MAGIC 3 with its defaults (knn 5, knn_max 15, decay 1, t 3, 100 PCs) on square roots of counts at the
                  median depth, as its authors advise; its diffusion operator, applied as often as it says
 magic_published  the square roots that it returns, squared, log1p
+scself           scself 0.5.1 with its defaults on counts: `noise2self` chooses components and, cell by cell, neighbours;
+                 `denoise_data` averages over that graph
 ours             `pp.denoise` with its defaults
 ours_self        ... with scheme="self" in `pp.neighbors`, as in DEWAKSS: graph and target from the same values;
                  `ours_self_log` is nearest to what DEWAKSS does
@@ -51,7 +54,7 @@ import sys
 import tempfile
 import time
 import warnings
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -70,8 +73,9 @@ OURS = {
     "ours_loops": ({"self_loops": True}, {}),
     "ours_local": ({}, {"local": True}),
 }
-OTHERS = ["scanpy", "scanpy_rates", "scanpy_mean", "scanpy_mean_rates", "magic", "magic_rates", "magic_published"]
-METHODS = ["none", *OTHERS, *OURS]
+OTHERS = ["scanpy", "scanpy_rates", "scanpy_mean", "scanpy_mean_rates"]
+BY_PEER = {"magic": ["magic", "magic_rates", "magic_published"], "scself": ["scself", "scself_rates"]}
+METHODS = ["none", *OTHERS, *chain(*BY_PEER.values()), *OURS]
 SIMULATIONS = [f"{kind}-{depth}-{a}" for kind, depth, a in product(("types", "lineage"), (200, 1000, 5000), (0, 0.2))]
 SETS = [
     "pbmc4k_10x", "worm_neuron", "cbmc_citeseq", "paul15", "pbmc3k", "kang18_pbmc_ifnb", "pollen14",
@@ -79,22 +83,36 @@ SETS = [
 ]  # fmt: skip
 MOST_CELLS = 5_000
 REDRAWS = 10
-MAGIC = """
+# What a peer's own Python runs: it reads counts, square roots and `values` (of which it makes means), and writes these
+# means, and as `found` what it publishes where that is something else.
+SMOOTHERS = {
+    "magic": """
+import magic
+def smooth(given):
+    operator = magic.MAGIC(verbose=0, random_state=int(given["seed"]))
+    found = operator.fit_transform(given["roots"])
+    values = given["values"]
+    for _ in range(operator.t):
+        values = operator.diff_op @ values
+    return values, found
+""",
+    "scself": """
+import scself
+def smooth(given):
+    graph = scself.noise2self(given["counts"], random_state=int(given["seed"]))[0]
+    return scself.denoise_data(given["values"], graph), np.zeros(0)
+""",
+}
+AROUND = """
 import sys, time, warnings
 import numpy as np
-from scipy import sparse
 warnings.simplefilter("ignore")
-import magic
-given = np.load(sys.argv[1])
-roots, values, seed = given["roots"], given["values"], int(given["seed"])
-magic.MAGIC(verbose=0, random_state=seed).fit_transform(roots[:200])
+{smoother}
+given = dict(np.load(sys.argv[1]))
+smooth({{key: value[:200] for key, value in given.items() if value.ndim}} | {{"seed": given["seed"]}})
 start = time.process_time()
-operator = magic.MAGIC(verbose=0, random_state=seed)
-found = operator.fit_transform(roots)
-seconds = time.process_time() - start
-for _ in range(operator.t):
-    values = operator.diff_op @ values
-np.savez(sys.argv[2], found=found, values=values, seconds=seconds)
+values, found = smooth(given)
+np.savez(sys.argv[2], found=found, values=values, seconds=time.process_time() - start)
 """
 
 
@@ -163,15 +181,15 @@ def normalised(counts, depth):
 class Denoised:
     """What each method makes of the same counts."""
 
-    def __init__(self, adata, seed, magic):
+    def __init__(self, adata, seed, pythons):
         import numpy as np
 
-        self.adata, self.seed, self.magic_python = adata, seed, magic
+        self.adata, self.seed, self.pythons = adata, seed, pythons
         self.depth = totals(adata.X)
         self.median = np.median(self.depth)
         self.values = normalised(adata.X, self.median)
         self.logs = np.log1p(self.values)
-        self._kernels, self._magic, self._ours = None, None, {}
+        self._kernels, self._smoothed, self._ours = None, {}, {}
 
     def by(self, method):
         """Values, CPU seconds, and the choice that was made, if any."""
@@ -181,9 +199,9 @@ class Denoised:
             return self.logs, 0.0, ""
         if method in OURS:
             return self.ours(*OURS[method])
-        if method.startswith("magic"):
-            published, counts, depth, logs, seconds = self.magic()
-            found = published if method == "magic_published" else logs
+        if peer := peer_of(method):
+            published, counts, depth, logs, seconds = self.smoothed(peer)
+            found = np.log1p(published**2) if method == "magic_published" else logs
         else:
             kernels, seconds = self.kernels()
             kernel = kernels[method.removesuffix("_rates")]
@@ -240,21 +258,28 @@ class Denoised:
             self._ours[key] = adata, time.process_time() - start
         return self._ours[key]
 
-    def magic(self):
+    def smoothed(self, peer):
+        """What a peer publishes, its means of counts, of depth and of logs, and seconds."""
         import numpy as np
 
-        if self._magic is None:
+        if peer not in self._smoothed:
             n = self.adata.n_vars
-            values = np.column_stack([self.adata.X.toarray(), self.depth, self.logs]).astype(np.float32)
+            counts = self.adata.X.toarray()
+            values = np.column_stack([counts, self.depth, self.logs]).astype(np.float32)
             with tempfile.TemporaryDirectory() as folder:
                 given, found = Path(folder) / "given.npz", Path(folder) / "found.npz"
-                np.savez(given, roots=np.sqrt(self.values), values=values, seed=self.seed)
-                subprocess.run([self.magic_python, "-c", MAGIC, str(given), str(found)], check=True)
+                np.savez(given, counts=counts, roots=np.sqrt(self.values), values=values, seed=self.seed)
+                code = AROUND.format(smoother=SMOOTHERS[peer])
+                subprocess.run([self.pythons[peer], "-c", code, str(given), str(found)], check=True)
                 with np.load(found) as result:
-                    values, seconds = result["values"], float(result["seconds"])
-                    published = np.log1p(result["found"] ** 2)
-            self._magic = published, values[:, :n], values[:, n], values[:, n + 1 :], seconds
-        return self._magic
+                    values, published, seconds = result["values"], result["found"], float(result["seconds"])
+            self._smoothed[peer] = published, values[:, :n], values[:, n], values[:, n + 1 :], seconds
+        return self._smoothed[peer]
+
+
+def peer_of(method):
+    """The peer that a method is of, None for ours and scanpy's."""
+    return next((peer for peer, methods in BY_PEER.items() if method in methods), None)
 
 
 def root_mean_square(x, noise=0.0):
@@ -278,7 +303,7 @@ def gain(values, first, second):
     return float(1_000 * nats.sum() / second.data.sum())
 
 
-def work(name, seeds, magic):
+def work(name, seeds, pythons):
     """In a process of its own: one simulation or set, one JSON line for every seed and method."""
     import numpy as np
     import torch
@@ -293,11 +318,11 @@ def work(name, seeds, magic):
             adata, second = halves(name, seed)
             target = np.log1p(normalised(second, np.median(totals(adata.X))))
         if seed == seeds[0][0]:
-            warm = Denoised(adata[:300][:, totals(adata.X[:300], axis=0) > 0].copy(), 0, magic)
+            warm = Denoised(adata[:300][:, totals(adata.X[:300], axis=0) > 0].copy(), 0, pythons)
             for method in methods:
-                if not method.startswith("magic"):
+                if not peer_of(method):
                     warm.by(method)  # no seed pays for compilation
-        denoised = Denoised(adata, seed, magic)
+        denoised = Denoised(adata, seed, pythons)
         rows = [(method, *denoised.by(method)) for method in methods]
         if simulated and "none" in methods:
             rows.append(("log_limit", expected, 0.0, ""))
@@ -311,11 +336,11 @@ def work(name, seeds, magic):
             print(json.dumps(row), flush=True)
 
 
-def run(jobs, magic):
+def run(jobs, pythons):
     """Run jobs, each in a process, one after another, and append their rows to the CSV as they come."""
     for name, seeds in jobs:
         score = "rmse" if name in SIMULATIONS else "gain"
-        for row in harness.rows_of("denoising", name, seeds, magic):
+        for row in harness.rows_of("denoising", name, seeds, pythons):
             harness.append(row, CSV, digits=5)
             print(f"{name:24s}{row['method']:20s}seed {row['seed']}  {score} {row[score]:.4f}", flush=True)
 
@@ -369,11 +394,11 @@ def _by_data(rows, score):
     return harness.markdown(wide.join(chosen.rename("ours chose")))
 
 
-def works(python):
-    """Whether that Python can run MAGIC; if not, why."""
+def works(python, module):
+    """Whether that Python can run a peer; if not, why."""
     if not Path(python).exists():
         return f"there is no {python}"
-    done = subprocess.run([python, "-c", "import magic"], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-c", f"import {module}"], capture_output=True, text=True, check=False)
     return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
@@ -382,22 +407,24 @@ def main():
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--data", nargs="+", default=None, choices=[*SIMULATIONS, *SETS])
     parser.add_argument("--seeds", type=int, default=None)
-    parser.add_argument("--magic", default=sys.executable, help="a Python that has magic-impute")
+    harness.add_peers(parser, BY_PEER)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     data = options.data or (["types-200-0", "lineage-1000-0.2", "pollen14"] if options.quick else [*SIMULATIONS, *SETS])
     n_seeds = options.seeds or (1 if options.quick else 3)
     methods = options.methods
-    if any(m.startswith("magic") for m in methods) and (reason := works(options.magic)):
-        print(f"Without MAGIC: {reason}", file=sys.stderr)
-        methods = [m for m in methods if not m.startswith("magic")]
+    pythons = dict.fromkeys(BY_PEER, sys.executable) | dict(options.peer)
+    for peer, theirs in BY_PEER.items():
+        if set(methods).intersection(theirs) and (reason := works(pythons[peer], peer)):
+            print(f"Without {peer}: {reason}", file=sys.stderr)
+            methods = [m for m in methods if m not in theirs]
     done = harness.done(CSV, ["method", "data", "seed"])
     jobs = []
     for name in data:
         seeds = range(n_seeds if name in SIMULATIONS else 1)
         left = [(s, [m for m in methods if (m, name, s) not in done]) for s in seeds]
         jobs.append((name, [job for job in left if job[1]]))
-    run([job for job in jobs if job[1]], options.magic)
+    run([job for job in jobs if job[1]], pythons)
     harness.publish(CSV, tables())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -11,6 +12,19 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+def add_peers(parser, known):
+    """The argument --peer of a script: a peer that it knows, and a Python that has it."""
+
+    def named_python(text):
+        name, _, python = text.partition("=")
+        if name not in known or not python:
+            msg = f"{text!r} is not NAME=PYTHON with NAME of {', '.join(known)}"
+            raise argparse.ArgumentTypeError(msg)
+        return name, python
+
+    parser.add_argument("--peer", action="append", default=[], type=named_python, metavar="NAME=PYTHON")
 
 
 def done(path, columns):

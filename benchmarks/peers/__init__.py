@@ -22,9 +22,20 @@ JOBS = {
     "scvi_tools": {"scvi_tools": ("scvi_tools_kmeans", "scvi_tools_leiden")},
     "eschr": {"eschr": ("eschr",)},
     "desctorch": {"desctorch": ("desctorch",)},
+    "scself": {"scself_leiden": ("scself_leiden",)},
 }
-COUNTS = {"scvi_tools", "eschr", "desctorch"}  # peers that preprocess counts themselves; others read components
-UNTOLD = {"scvi_tools_leiden", "eschr", "desctorch"}  # rows that make nothing of the number of clusters
+COUNTS = {
+    "scvi_tools",
+    "eschr",
+    "desctorch",
+    "scself",
+}  # peers that preprocess counts themselves; others read components
+UNTOLD = {
+    "scvi_tools_leiden",
+    "eschr",
+    "desctorch",
+    "scself_leiden",
+}  # rows that make nothing of the number of clusters
 ROWS = {job: rows for jobs in JOBS.values() for job, rows in jobs.items()}
 PEER = {job: peer for peer, jobs in JOBS.items() for job in jobs}
 
