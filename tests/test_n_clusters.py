@@ -144,6 +144,39 @@ def test_noise_of_a_hundred_seeds_is_one_cluster(settings):
     assert all_are_one(of_noise(settings, range(100, 200), n_splits=1))
 
 
+def of_types(*names, seed=0):
+    """The choice for some of the types of the bone marrow alone."""
+    adata = datasets.paul15()
+    adata = nonempty(adata[adata.obs["cell_type"].isin(names)])
+    raw = read(adata, drop_empty=True)
+    choice = selection.choose_n_clusters(raw, Inputs(raw.kind, "sqrt", 0.5, 20), curve=False, seed=seed)
+    return choice, adata.obs["cell_type"].iloc[raw.kept]
+
+
+@pytest.mark.parametrize("names", [("7MEP", "8Mk"), ("7MEP", "8Mk", "6Ery")])
+def test_a_few_hundred_shallow_cells_of_some_types_are_more_than_one_cluster(names):
+    """To cluster a cluster once more is what users do."""
+    choice, types = of_types(*names)
+    assert choice.record["gain"] > 5 * choice.record["gain_se"]
+    assert 2 <= choice.n_clusters <= 4
+    assert adjusted_rand_score(types, choice.labels) > 0.25
+
+
+def test_a_few_hundred_shallow_cells_of_one_type_are_one_cluster():
+    assert of_types("7MEP")[0].n_clusters == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clusters_of_weak_signal_are_joined_until_halves_of_a_cell_agree(seed):
+    """The erythroid continuum alone: shares of what little signal there is would cut it into a dozen."""
+    choice, _ = of_types("1Ery", "2Ery", "3Ery", "4Ery", seed=seed)
+    record = choice.record
+    assert record["chosen_by"] == "agreement of halves"
+    assert record["stability"] >= 0.55 > record["stability_fine"]
+    assert (record["joins"]["signal"][record["joins"]["done"]] > record["params"]["min_signal"]).any()
+    assert 2 <= choice.n_clusters <= 7
+
+
 @pytest.mark.filterwarnings("ignore:.* hold fewer than 10 counts")
 @pytest.mark.parametrize("settings", ["poisson", "overdispersed"])
 def test_noise_in_log_normalised_values_is_one_cluster(settings):

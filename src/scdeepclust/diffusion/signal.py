@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
     from scipy import sparse
 
-# As if so many molecules of the average cell had been seen in each cluster: rare genes make no infinite loss.
-PRIOR = 100.0
+# As if so many molecules of the average cell had been seen in each cluster: rare genes make no infinite loss, and the rates
+# of a few hundred shallow cells, which are mostly noise, are not taken at their word.
+PRIOR = 10_000.0
 
 
 class Sums(NamedTuple):
@@ -176,10 +177,11 @@ def knee(n_clusters: np.ndarray, loss: np.ndarray) -> int:
 
 
 def poisson_gain(counts: sparse.csr_array, labels: np.ndarray) -> np.ndarray:
-    """Log-likelihood of each cell's counts by the rates of the others in its cluster, over that by the rates of all.
+    """Log-likelihood of each cell's counts by the rates of the others in its cluster, over that by the rates of all others.
 
     Rates are shares of the counts of the genes given, and so times the cell's own depth: depth alone predicts nothing. No
-    cell counts for more than one of median depth, lest a single very deep one decide.
+    cell counts for more than one of median depth, lest a single very deep one decide. Neither of the two rates has seen the
+    cell itself, which would tell of its own rare genes.
 
     Parameters
     ----------
@@ -195,12 +197,9 @@ def poisson_gain(counts: sparse.csr_array, labels: np.ndarray) -> np.ndarray:
     member = np.zeros((labels.max() + 1, len(labels)), dtype=np.float32)
     member[labels, np.arange(len(labels))] = 1
     found = np.asarray((counts.T @ member.T).T, dtype=np.float64)
-    overall = found.sum(0) + 0.01
-    overall /= overall.sum()
+    total, depth = found.sum(0) + 0.01, counts.sum(1)
     row = np.repeat(np.arange(len(labels)), np.diff(counts.indptr))
-    cluster, prior = labels[row], PRIOR * overall[counts.indices]
-    depth = counts.sum(1)
-    others = found.sum(1)[labels] - depth + PRIOR
-    rate = (found[cluster, counts.indices] - counts.data + prior) / others[row]
-    gain = np.log(rate) - np.log(prior / PRIOR)
-    return np.bincount(row, counts.data * gain, minlength=len(labels))
+    of_all = (total[counts.indices] - counts.data) / (total.sum() - depth)[row]
+    others = found.sum(1)[labels] - depth
+    rate = (found[labels[row], counts.indices] - counts.data + PRIOR * of_all) / (others + PRIOR)[row]
+    return np.bincount(row, counts.data * np.log(rate / of_all), minlength=len(labels))

@@ -27,6 +27,9 @@ MOST_CLUSTERS = 50
 LONGEST = 3.0  # typical lengths of a cell's features
 MIN_ERRORS = 3.0  # standard errors above zero that the gain over a single cluster must be
 NO_DOUBT = 10.0  # standard errors from which no further split is asked
+# Adjusted Rand index of the clusters that two halves of a cell's molecules put it in, which clusters must reach. Where all
+# signal is weak, a share of it is mostly noise. (Halves of genes or of features agree less, and by their number.)
+STABLE = 0.55
 
 
 @dataclass(frozen=True)
@@ -130,10 +133,15 @@ def choose_n_clusters(
         float(np.mean([_signal(s, seed) for s in splits])),
     )
     n_joins = signals.n_joins([join.share for join in path], min_signal) if structured else len(path)
+    chosen_by = "signal share" if structured else "no cluster tells more than a single one does"
     labels = signals.by_size(signals.after(fine, path[:n_joins]))
+    while scheme == "count_split" and n_joins < len(path) and _stability(splits, labels) < STABLE:
+        chosen_by = "agreement of halves"
+        n_joins += 1
+        labels = signals.by_size(signals.after(fine, path[:n_joins]))
     record = {
         "n_clusters": int(labels.max()) + 1,
-        "chosen_by": "signal share" if structured else "no cluster tells more than a single one does",
+        "chosen_by": chosen_by,
         "params": {"scheme": scheme, "min_signal": min_signal, "resolution": resolution, "n_splits": n_splits},
         "n_cells": len(cells),
         "joins": _table(fine, path, n_joins),
@@ -192,6 +200,7 @@ def choose_partition(
     best = table.sort_values(["unchanged", "n_clusters"], ascending=False).iloc[0]["partition"]
     choice = found[best]
     record = {**choice.record, "chosen": best, "partitions": table, "n_clusters": int(choice.fine.max()) + 1}
+    record["chosen_by"] = "changed least by joining"
     return Choice(choice.fine, choice.fine, {**record, "joins": record["joins"].assign(done=False)})
 
 
