@@ -15,10 +15,12 @@ import pandas as pd
 import pytest
 import scanpy
 import torch
+from scipy import sparse
 from scipy.stats import spearmanr
 
 import scdeepclust as sdc
 from scdeepclust.tl import _fates
+from scdeepclust.tl._tree import directed_tree, warn_of_far_root
 
 KEYS = {
     "obs": ["lineage_pseudotime", "lineage_segment"],
@@ -183,6 +185,67 @@ def test_a_root_that_is_a_gene_lies_where_the_gene_is_highest(tree, layer):
     tree.X = x
     for root in ("gene3", {"gene": "gene3"}):
         assert order(tree, root=root, layer=layer).uns["lineage"]["root"]["cluster"] == ("S1" if layer else "S2")
+
+
+def test_a_label_given_to_a_few_wrong_cells_starts_where_most_of_its_cells_are(tree, caplog):
+    """The wrong ones lie at a tip, which is the farthest of all from the others."""
+    young, late = tree.obs["cell_type"] == "S0", tree.obs["pseudotime"].rank(ascending=False) <= 3
+    tree.obs["stage"] = np.where(young | late, "young", "old")
+    with caplog.at_level("INFO"):
+        found = order(tree, root={"stage": "young"})
+    assert found.uns["lineage"]["root"]["cluster"] == "S0"
+    assert f"{young.sum()} of {young.sum() + 3} cells of stage young are in cluster S0" in caplog.text
+    assert rho(found) > 0.8
+
+
+def test_time_starts_in_a_cell_from_which_its_group_comes_first(tree):
+    """A cell of the group that is far from all, its own group included, is the farthest, and no start."""
+    far = np.flatnonzero(tree.obs["cell_type"] == "S0")[:4]
+    tree.obsm["X_pca"][far, -1] += 20 + np.arange(4)
+    found = order(tree, root={"cluster": "S0"}, n_neighbors=10)
+    assert found.uns["lineage"]["root"]["cell"] not in tree.obs_names[far]
+    median = found.uns["lineage"]["clusters"]["pseudotime"]
+    assert median["S0"] == median.min()
+    assert rho(found[~found.obs_names.isin(tree.obs_names[far])]) > 0.8
+
+
+def test_cells_without_a_label_are_no_root(tree):
+    tree.obs["stage"] = pd.Categorical(np.where(tree.obs["cell_type"] == "S0", None, "old"))
+    with pytest.raises(KeyError, match="no stage 'nan'"):
+        order(tree, root={"stage": "nan"})
+
+
+def test_a_root_apart_from_all_others_is_told(tree, caplog):
+    """Every other cell is then equally late, as in a bone marrow whose mast cells have the most of a gene of stem cells."""
+    order(tree, root={"cluster": "S0"})
+    assert not caplog.text
+    time, in_root = (
+        np.concatenate([np.linspace(0, 0.1, 20), np.linspace(0.38, 0.42, 500), [np.nan, 1.0]]),
+        np.arange(522) < 20,
+    )
+    warn_of_far_root(time, in_root, "6")
+    assert "its cluster 6 (20 cells) are equally late (pseudotime 0.38 to 0.42)" in caplog.text
+
+
+def test_a_cluster_whose_only_neighbour_is_later_is_reached_all_the_same(monkeypatch):
+    """Chain a - c - b in links, and b a hair earlier than c in time."""
+    times = {"a": 0.0, "b": 0.5, "c": 0.51, "d": 0.9}
+    names = np.repeat(list(times), 5)
+    links = np.zeros((4, 4))
+    for i, j in ((0, 2), (1, 2)):
+        links[i, j] = links[j, i] = 0.6
+    bare = ad.AnnData(
+        obs=pd.DataFrame({"cluster": pd.Categorical(names)}, index=pd.RangeIndex(20).astype(str)),
+        obsm={"X_diffmap": np.zeros((20, 3))},
+        obsp={"connectivities": sparse.csr_matrix((20, 20))},
+        uns={"paga": {"connectivities": sparse.csr_matrix(links)}, "iroot": 0},
+    )
+    time = pd.Series(names).map(times).to_numpy()
+    monkeypatch.setattr(scanpy.tl, "dpt", lambda bare, n_dcs: bare.obs.__setitem__("dpt_pseudotime", time))
+    tree, clusters = directed_tree(bare, 3, 0.1)
+    assert tree[["parent", "child"]].to_numpy().tolist() == [["a", "c"], ["c", "b"]]
+    assert clusters["reachable"].to_dict() == {"a": True, "b": True, "c": True, "d": False}
+    np.testing.assert_array_equal(bare.obs["dpt_pseudotime"], np.where(names == "d", np.nan, time))
 
 
 def test_a_root_in_uns_serves_where_none_is_given(plain, tree):

@@ -697,3 +697,14 @@ def test_branches_of_few_cells_have_no_curves(adata, heatmap):
     (ax,) = pl.trends(few, "Mpo", branches="f", heatmap=heatmap, show=False)
     (drawn,) = [np.ma.filled(image.get_array(), np.nan) for image in ax.images] or [curve(ax, "f")[1]]
     assert np.isnan(drawn).all()
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_few_cells_far_later_than_all_others_take_no_colours_from_these(late):
+    adata = grown()
+    time = adata.obs["lineage_pseudotime"].to_numpy(copy=True)
+    latest = np.nanmax(time)
+    time[np.nanargmax(time)] = 10 * latest if late else latest
+    adata.obs["lineage_pseudotime"] = time
+    ax = pl.lineage(adata, panels=["pseudotime"], show=False)[0]
+    assert ax.collections[0].get_clim()[1] == pytest.approx(latest, rel=0.2)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 Panel = Literal["clusters", "pseudotime", "tree"]
+MOST, FAR = 0.99, 1.5  # share of the cells that colours are for, where the last is so many times as late as these
 PANELS: tuple[Panel, ...] = ("clusters", "pseudotime", "tree")
 SIDE, ROW = 3.6, 0.32  # of a panel and of a row of the tree, in inches
 ON_CELLS = 4.0  # radius of a node, in points
@@ -41,8 +42,8 @@ def lineage(
 
     On the left, the UMAP with its cells by cluster, and the tree over them: a node in the middle (median) of each
     cluster, and arrows that lead away from the root, as wide as PAGA is confident of them. Beside it, pseudotime on the
-    same UMAP. Below, the tree alone: each cluster at the median of its pseudotime, with as much area as it has cells.
-    The arrows say what is linked and where the root is; that one cluster becomes the other is a hypothesis.
+    same UMAP; where a hundredth of the cells is far later than all others, they have the colour of the latest of these.
+    Below, the tree alone: each cluster at the median of its pseudotime, with as much area as it has cells. The arrows say what is linked and where the root is; that one cluster becomes the other is a hypothesis.
 
     Parameters
     ----------
@@ -105,7 +106,8 @@ def lineage(
             if not named:
                 coloring.legend(np.array([[ax]]))
         elif name == "pseudotime":
-            time = replace(Coloring.of(adata, f"{key}_pseudotime"), title="")
+            time = Coloring.of(adata, f"{key}_pseudotime")
+            time = replace(time, title="", values=_within_most(time.values))
             _cells(ax, xy, time, size)
             time.legend(np.array([[ax]]))
             keys[name] = _mark_root(ax, adata.obs_names, record, xy) + _key_of_time(time, xy)
@@ -262,6 +264,13 @@ def _cells(ax: Axes, xy: np.ndarray, coloring: Coloring, size: float) -> None:
         axis.set_label_text(f"UMAP {1 + (spine == 'left')}", fontsize="small")
     ax.xaxis.label.set(x=0, horizontalalignment="left")
     ax.yaxis.label.set(y=0, horizontalalignment="left")
+
+
+def _within_most(time: np.ndarray) -> np.ndarray:
+    """Pseudotime as coloured: the end of a few cells that are far later than all others takes no colours from these."""
+    known = time[np.isfinite(time)]
+    late = np.quantile(known, MOST) if len(known) else np.inf
+    return np.minimum(time, late) if len(known) and known.max() > FAR * late else time
 
 
 def _key(panel: str, record: Mapping[str, Any]) -> list[list[Line2D]]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LEAST_SPREAD = 0.25  # of nine tenths of the cells outside of the root's cluster, as a share of their median pseudotime
+
 
 def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Edges from parent to child, and the clusters with their time.
@@ -32,14 +34,18 @@ def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.
     median = time.groupby(bare.obs["cluster"], observed=False).median().to_numpy()
     first = codes[bare.uns["iroot"]]
     order = [first, *(c for c in np.argsort(median, kind="stable") if c != first and np.isfinite(median[c]))]
-    edges = []
-    linked = {first}
-    for child in order[1:]:
-        earlier = [p for p in order[: order.index(child)] if p in linked and confidence[p, child] >= min_confidence]
-        if earlier:
-            parent = max(earlier, key=lambda p: (confidence[p, child] * handed_on[p, child], confidence[p, child]))
-            edges.append((names[parent], names[child], float(confidence[parent, child])))
-            linked.add(child)
+    edges, linked, waiting = [], [first], order[1:]
+    while waiting:
+        touching = [(c, [p for p in linked if confidence[p, c] >= min_confidence]) for c in waiting]
+        child, parents = next(((c, parents) for c, parents in touching if parents), (None, []))
+        if child is None:
+            break
+        # Where all that a cluster touches is later than itself, the link says more than a hair of time.
+        parents = [p for p in parents if order.index(p) < order.index(child)] or parents
+        parent = max(parents, key=lambda p: (confidence[p, child] * handed_on[p, child], confidence[p, child]))
+        edges.append((names[parent], names[child], float(confidence[parent, child])))
+        linked.append(child)
+        waiting.remove(child)
     tree = pd.DataFrame(edges, columns=["parent", "child", "confidence"])
     reachable = np.isin(np.arange(len(names)), list(linked))
     bare.obs.loc[~reachable[codes], "dpt_pseudotime"] = np.nan
@@ -53,6 +59,7 @@ def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.
         },
         index=pd.Index(names, name="cluster"),
     )
+    warn_of_far_root(bare.obs["dpt_pseudotime"].to_numpy(), codes == first, names[first])
     if n_unreachable := int(bare.obs["dpt_pseudotime"].isna().sum()):
         logger.warning(
             "%d of %d cells cannot be reached from the root (clusters %s); their pseudotime is NaN. A lower "
@@ -62,6 +69,20 @@ def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.
             ", ".join(n for n, r in zip(names, reachable, strict=True) if not r) or "in part",
         )
     return tree, clusters
+
+
+def warn_of_far_root(time: np.ndarray, in_root: np.ndarray, name: str) -> None:
+    """From the tip of an island everything else is equally late, and in no order."""
+    others = time[~in_root & np.isfinite(time)]
+    if not len(others):
+        return
+    early, middle, late = np.quantile(others, [0.05, 0.5, 0.95])
+    if late - early < LEAST_SPREAD * middle:
+        logger.warning(
+            "Seen from the root nearly all cells outside of its cluster %s (%d cells) are equally late (pseudotime %.2f to %.2f): "
+            "it lies apart from them, and time says little. Name another cluster as root, or leave its cells out.",
+            *(name, in_root.sum(), early, late),
+        )
 
 
 def _handed_on(graph: object, codes: np.ndarray, time: np.ndarray, n: int) -> np.ndarray:
