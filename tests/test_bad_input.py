@@ -146,6 +146,14 @@ def test_genes_without_counts(counts, refused, n):
     refused(counts, ValueError, f"{n} genes", "'gene0'", "filter_genes", "drop_empty=True")
 
 
+def test_no_cells(counts, refused):
+    refused(counts[:0].copy(), ValueError, "no cell")
+
+
+def test_drop_empty_is_no_word(counts, refused):
+    refused(counts, ValueError, "drop_empty='no'", "True or False", drop_empty="no")
+
+
 @pytest.mark.parametrize("drop_empty", [False, True])
 def test_nothing_but_zeros(counts, refused, drop_empty):
     counts.X = sparse.csr_matrix(counts.shape, dtype=np.float32)

@@ -617,7 +617,7 @@ def test_a_disturbed_run_names_its_checkpoint(folder, monkeypatch, capsys):
     assert capsys.readouterr() == ("", said)
 
 
-def write_10x(folder, names):
+def write_10x(folder, names, kinds=None):
     import gzip
 
     from scipy.io import mmwrite
@@ -627,7 +627,9 @@ def write_10x(folder, names):
     with gzip.open(folder / "matrix.mtx.gz", "wb") as file:
         mmwrite(file, counts)
     for name, lines in {
-        "features.tsv.gz": [f"ENSG{i}\t{gene}\tGene Expression" for i, gene in enumerate(names)],
+        "features.tsv.gz": [
+            f"ENSG{i}\t{gene}\t{(kinds or {}).get(gene, 'Gene Expression')}" for i, gene in enumerate(names)
+        ],
         "barcodes.tsv.gz": [f"cell{i}-1" for i in range(9)],
     }.items():
         with gzip.open(folder / name, "wt") as file:
@@ -639,6 +641,21 @@ def test_names_that_repeat_are_numbered_and_said(tmp_path, caplog):
     adata = files.read(tmp_path / "x")
     assert list(adata.var_names) == ["A", "B", "A-1", "C"]
     assert "1 names of genes repeat ('A')" in caplog.text
+
+
+def test_what_is_no_gene_is_left_out_and_said(tmp_path, caplog):
+    write_10x(tmp_path / "x", ["A", "CD3", "B", "g1"], {"CD3": "Antibody Capture", "g1": "CRISPR Guide Capture"})
+    with caplog.at_level("INFO"):
+        adata = files.read(tmp_path / "x")
+    assert list(adata.var_names) == ["A", "B"]
+    assert "left out what is no gene: 1 of Antibody Capture, 1 of CRISPR Guide Capture" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["cells.csv", "cells.TSV", "cells.txt.gz"])
+def test_a_table_is_refused_with_the_formats_that_are_read(tmp_path, name):
+    (tmp_path / name).write_text("gene,cell0\nA,1\n")
+    with pytest.raises(ValueError, match=rf"{name}' is a table; read are h5ad files.*scanpy.read_text"):
+        files.read(tmp_path / name)
 
 
 def test_folders_that_are_nearly_right_are_helped(tmp_path):

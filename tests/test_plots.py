@@ -183,6 +183,13 @@ def test_a_path_is_the_file_itself(plot, tmp_path):
     assert "<text" in text, "text can be edited"
 
 
+def test_an_absolute_path_in_text_is_the_file_itself_too(plot, folder, tmp_path):
+    _, _, draw = plot
+    draw(show=False, save=str(tmp_path / "figure.png"))
+    assert (tmp_path / "figure.png").exists()
+    assert not folder.exists()
+
+
 def test_the_axes_of_the_user_are_drawn_in(plot):
     _, _, draw = plot
     n = draw(show=False).size

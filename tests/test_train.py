@@ -84,6 +84,12 @@ def test_an_interrupted_run_writes_results(counts, few, interrupt):
     with pytest.warns(Interrupted):
         sdc.tl.deepclust(counts, few("idec"), progress=False, batch_size=128)
     assert counts.obs["deepclust"].notna().all()
+    assert counts.uns["deepclust"]["interrupted"] is True
+
+
+def test_a_run_that_nobody_interrupts_does_not_say_so(counts, few):
+    sdc.tl.deepclust(counts, few("idec"), progress=False, batch_size=128)
+    assert "interrupted" not in counts.uns["deepclust"]
 
 
 def test_an_interrupted_phase_is_not_stored_as_finished(types, few, interrupt, tmp_path, monkeypatch):

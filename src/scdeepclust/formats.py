@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+TABLES = {".csv", ".tsv", ".txt", ".gz", ".xlsx"}
+
 
 def reader_of(path: Path) -> tuple[str, Callable[[Path], AnnData]]:
     """What a file or folder should hold, and what reads it.
@@ -31,6 +33,12 @@ def reader_of(path: Path) -> tuple[str, Callable[[Path], AnnData]]:
     if not path.is_dir():
         if path.name.removesuffix(".gz").endswith(".mtx"):
             msg = f"{str(path)!r} is the matrix of a folder that 10x wrote: give the folder, {str(path.parent)!r}."
+            raise ValueError(msg)
+        if path.suffix.lower() in TABLES:
+            msg = (
+                f"{str(path)!r} is a table; read are h5ad files, zarr stores, and 10x's .h5 files and matrix folders. Make one of "
+                "it first: scanpy.read_text (.T where genes are rows), then .write_h5ad."
+            )
             raise ValueError(msg)
         return "an h5ad file", anndata.read_h5ad
     names = {child.name for child in path.iterdir()}
@@ -52,14 +60,29 @@ def _read_10x_h5(path: Path) -> AnnData:
     import scanpy
 
     with _repeated_names():
-        return _unique(scanpy.read_10x_h5(path, gex_only=True))
+        return _unique(_genes_alone(scanpy.read_10x_h5(path, gex_only=False)))
 
 
 def _read_10x_mtx(path: Path) -> AnnData:
     import scanpy
 
     with _repeated_names():
-        return _unique(scanpy.read_10x_mtx(path, var_names="gene_symbols", make_unique=False, gex_only=True))
+        return _unique(
+            _genes_alone(scanpy.read_10x_mtx(path, var_names="gene_symbols", make_unique=False, gex_only=False))
+        )
+
+
+def _genes_alone(adata: AnnData) -> AnnData:
+    """Without antibodies and guides that were counted beside genes, and say so."""
+    if "feature_types" not in adata.var:
+        return adata
+    kinds = adata.var["feature_types"].astype(str)
+    other = (kinds != "Gene Expression").to_numpy()
+    if not other.any():
+        return adata
+    found = ", ".join(f"{n} of {kind}" for kind, n in kinds[other].value_counts().items())
+    logger.info("left out what is no gene: %s", found)
+    return adata[:, ~other].copy()
 
 
 @contextmanager

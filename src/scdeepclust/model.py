@@ -247,6 +247,8 @@ class Model:
         self._compare(trainer.before, cells)
         self.order = self._by_size(self._latent)
         self.tables, self.report = self.method.tables(self.net, cells), self.method.report(self.net, cells)
+        if trainer.interrupted:
+            self.report["interrupted"] = True
         self._raw, self._initial = None, {}
         self.seconds = time.perf_counter() - start
         logger.info("    finished (%.1f s): %d clusters", self.seconds, self.n_clusters)

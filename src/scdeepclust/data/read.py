@@ -48,6 +48,12 @@ def read(  # noqa: PLR0913 keywords of the fronts
         The values cannot serve; the message says what was found and what to do.
     """
     check_anndata(adata)
+    if not adata.n_obs:
+        msg = "adata holds no cell; was it subset by a label that does not exist?"
+        raise ValueError(msg)
+    if not isinstance(drop_empty, bool | np.bool_):
+        msg = f"drop_empty={drop_empty!r} must be True or False."
+        raise ValueError(msg)
     _check_source(layer, use_rep, mask_var, counts=counts, without_counts=without_counts)
     if use_rep is not None:
         raw = read_representation(adata, use_rep)

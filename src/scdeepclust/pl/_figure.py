@@ -105,11 +105,11 @@ def finish(
 
 
 def _write(figure: Any, name: str, *, save: bool | str | os.PathLike) -> None:
-    """A path is the file; text, as in scanpy, is what its name in `scanpy.settings.figdir` ends with."""
+    """A path is the file, as is text from the root; other text, as in scanpy, is what its name in `figdir` ends with."""
     import matplotlib as mpl
     from scanpy import settings
 
-    if isinstance(save, os.PathLike):
+    if isinstance(save, os.PathLike) or Path(save if isinstance(save, str) else "").is_absolute():
         path = Path(save)
     else:
         ending = save if isinstance(save, str) else ""

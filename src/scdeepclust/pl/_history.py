@@ -42,7 +42,7 @@ def history(
         Whether to show the figure; None does what `scanpy.settings.autoshow` says.
     save
         Whether to save the figure in `scanpy.settings.figdir`; text is appended to its name `"history"`, and may end
-        with `.pdf`, `.png` or `.svg`. A :class:`pathlib.Path` is the file itself.
+        with `.pdf`, `.png` or `.svg`. A :class:`pathlib.Path`, or an absolute path, is the file itself.
 
     Returns
     -------

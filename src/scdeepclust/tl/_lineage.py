@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+from numbers import Real
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -7,6 +9,8 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+logger = logging.getLogger(__name__)
 
 FEWEST_CELLS = 10
 
@@ -118,7 +122,7 @@ def lineage(
     """
     from .. import results
     from ..arguments import resolve_seed
-    from ..data.checks import check_anndata, need_key
+    from ..data.checks import check_anndata, listing, need_key
     from ..data.raw import spread
     from ..train import kept_threads
     from ._fates import find_fates
@@ -129,6 +133,9 @@ def lineage(
     results.check_key(key_added)
     need_key("key", key, adata.obs, "adata.obs")
     rep = (f"X_{key}_before" if f"X_{key}_before" in adata.obsm else f"X_{key}") if use_rep is None else use_rep
+    if use_rep is None and rep not in adata.obsm:
+        msg = f"There is no embedding of key={key!r} in adata.obsm; name one with use_rep= ({listing(adata.obsm, most=20)})."
+        raise KeyError(msg)
     need_key("use_rep", rep, adata.obsm, "adata.obsm")
     _check(n_neighbors, n_dcs, min_confidence, fates)
     seed = resolve_seed(random_state)
@@ -178,6 +185,11 @@ def lineage(
             "random_state": seed,
         },
     }
+    logger.info(
+        "time starts at cell %s of cluster %s (%s); branches end in %s",
+        *(adata.uns[key_added]["root"][name] for name in ("cell", "cluster", "found_by")),
+        ", ".join(names.values()),
+    )
     return adata if copy else None
 
 
@@ -187,8 +199,8 @@ def _check(n_neighbors: int, n_dcs: int, min_confidence: float, fates: str | Non
 
     for name, value, least in (("n_neighbors", n_neighbors, 3), ("n_dcs", n_dcs, 2)):
         whole_number(name, value, least)
-    if not min_confidence >= 0:
-        msg = f"min_confidence={min_confidence!r} must be at least 0; at 1 only the surest links stay."
+    if not isinstance(min_confidence, Real) or not min_confidence >= 0:
+        msg = f"min_confidence={min_confidence!r} must be a number of at least 0; at 1 only the surest links stay."
         raise ValueError(msg)
     one_of("fates", fates, ["auto", *PACKAGES, None])
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+
+logger = logging.getLogger(__name__)
 
 
 def n_clusters(
@@ -158,6 +161,7 @@ def n_clusters(
         codes = spread(labels, raw.kept, adata.n_obs, missing=-1)
         adata.obs[name] = pd.Categorical.from_codes(codes, categories=[str(k) for k in range(labels.max() + 1)])
     adata.uns[key_added] = choice.record
+    logger.info("%d clusters (%s)", choice.record["n_clusters"], choice.record["chosen_by"])
     if batch_key is None:
         results.suggest_batches(adata, key_added)
     return adata if copy else None
