@@ -426,6 +426,13 @@ def test_training_twice(trained):
         trained.train(progress=False)
 
 
+def test_a_model_says_what_it_is(trained, counts, tmp_path):
+    assert re.fullmatch(r"<Model '\w+' of counts of \d+ genes: 3 clusters>", repr(trained))
+    trained.save(tmp_path / "model")
+    assert repr(sdc.Model.load(tmp_path / "model")) == repr(trained)
+    assert repr(sdc.Model(counts)).endswith("not trained>")
+
+
 def test_a_loaded_model_has_no_training_cells(trained, tmp_path):
     trained.save(tmp_path / "model")
     with pytest.raises(ValueError, match="give adata"):

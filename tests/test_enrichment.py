@@ -43,6 +43,12 @@ def test_tails_are_those_of_fishers_exact_test(table):
         assert row["n_cells"] == table.sum()
 
 
+def test_categories_keep_the_order_of_their_owner():
+    adata = labelled([[8, 2, 1], [1, 9, 2]])
+    adata.obs["type"] = adata.obs["type"].astype("category").cat.reorder_categories(["c2", "c0", "c1"])
+    assert list(result_of(adata).loc["0"].index) == ["c2", "c0", "c1"]
+
+
 def test_p_values_are_adjusted_over_the_whole_table():
     adata = labelled(TABLES[1])
     adata.obs["other"] = np.random.default_rng(0).choice(["x", "y"], adata.n_obs)

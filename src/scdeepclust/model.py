@@ -253,6 +253,13 @@ class Model:
         self.seconds = time.perf_counter() - start
         logger.info("    finished (%.1f s): %d clusters", self.seconds, self.n_clusters)
 
+    def __repr__(self) -> str:
+        values = {"counts": "counts of {:,} genes", "lognorm": "{:,} log-normalised genes"}.get(
+            self.inputs.kind, "a representation"
+        )
+        trained = "not trained" if self.order is None else f"{self.n_clusters} clusters"
+        return f"<Model {self.method.name()!r} of {values.format(len(self.var_names))}: {trained}>"
+
     @property
     def n_clusters(self) -> int:
         """Number of clusters, that of cells which belong nowhere left out."""

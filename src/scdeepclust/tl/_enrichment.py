@@ -127,7 +127,7 @@ def _counted(head: str, clusters: pd.Series, name: str, annotation: pd.Series) -
         msg = f"annotations={name!r}: none of its cells has a cluster in {head!r}; leave it out."
         raise ValueError(msg)
     both = pd.crosstab(clusters[known].astype(str).to_numpy(), annotation[known].astype(str).to_numpy())
-    names = [str(c) for c in clusters.astype("category").cat.categories]
+    names, categories = (_in_order(column) for column in (clusters, annotation))
     of_cluster, of_category = both.sum(axis=1), both.sum(axis=0)
     return [
         (
@@ -142,8 +142,14 @@ def _counted(head: str, clusters: pd.Series, name: str, annotation: pd.Series) -
         )
         for k in names
         if k in both.index
-        for category in both.columns
+        for category in categories
+        if category in both.columns
     ]
+
+
+def _in_order(column: pd.Series) -> list[str]:
+    """Names of categories, in the order that their owner gave them."""
+    return list(dict.fromkeys(str(c) for c in column.astype("category").cat.categories))
 
 
 def _tested(table: pd.DataFrame) -> pd.DataFrame:
