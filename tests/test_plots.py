@@ -352,6 +352,8 @@ def test_stability_is_of_the_chosen_partition():
 
 
 def test_what_the_user_took_instead_has_no_stability():
+    axes = pl.n_clusters(counted(chosen_by="agreement of halves"), show=False)
+    assert "on which the halves of cells agree" in axes[0].get_title(loc="left")
     axes = pl.n_clusters(counted(chosen_by="user"), show=False)
     assert not lines(axes[1], "chosen partition")
     assert axes[0].get_title("left").startswith("taken by the user: 3 clusters")

@@ -113,7 +113,10 @@ def _choice(record: Any) -> Mapping[str, Any] | None:
 def _words(record: Mapping[str, Any]) -> str:
     n = int(record["n_clusters"])
     said = f"{'taken by the user' if _by_user(record) else 'chosen'}: {n} cluster{'s' if n > 1 else ''}"
-    said += f" ({record['chosen']})" if "chosen" in record else ""
+    if "chosen" in record:
+        said += f" ({record['chosen']})"
+    elif record.get("chosen_by") == "agreement of halves":
+        said += ", on which the halves of cells agree"  # the joins go beyond min_signal
     gain, error = record.get("gain"), record.get("gain_se")
     if gain is None or not error:
         return said
