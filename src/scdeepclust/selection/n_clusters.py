@@ -199,9 +199,9 @@ def choose_partition(
     table = pd.DataFrame(rows, columns=columns)
     best = table.sort_values(["unchanged", "n_clusters"], ascending=False).iloc[0]["partition"]
     choice = found[best]
-    record = {**choice.record, "chosen": best, "partitions": table, "n_clusters": int(choice.fine.max()) + 1}
-    record["chosen_by"] = "changed least by joining"
-    return Choice(choice.fine, choice.fine, {**record, "joins": record["joins"].assign(done=False)})
+    how = {"chosen": best, "chosen_by": "changed least by joining", "partitions": table}
+    own = {"n_clusters": int(choice.fine.max()) + 1, "joins": choice.record["joins"].assign(done=False)}
+    return Choice(choice.fine, choice.fine, {**choice.record, **how, **own})
 
 
 def _evidence(

@@ -161,8 +161,8 @@ def n_clusters(
         codes = spread(labels, raw.kept, adata.n_obs, missing=-1)
         adata.obs[name] = pd.Categorical.from_codes(codes, categories=[str(k) for k in range(labels.max() + 1)])
     adata.uns[key_added] = choice.record
-    logger.info("%d clusters (%s)", choice.record["n_clusters"], choice.record["chosen_by"])
-    if batch_key is None:
+    logger.info("number of clusters: %d (%s)", choice.record["n_clusters"], choice.record["chosen_by"])
+    if batch_key is None and not categorical_covariate_keys:
         results.suggest_batches(adata, key_added)
     return adata if copy else None
 
