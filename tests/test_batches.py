@@ -90,6 +90,18 @@ def test_clusters_are_types_and_not_batches(name, few):
     assert same_batch(with_key.obsm["X_deepclust"], batch) < if_mixed(batch, types) + 0.1
 
 
+def test_how_much_batches_took_is_on_record(few):
+    adata = shifted()
+    method = few("none", n_clusters=4)
+    share = run(adata, method, batch_key="batch").uns["deepclust"]["input"]["batch_share"]
+    x = {
+        key: sdc.methods.get("idec").inputs("counts").fit(read(adata, batch_key=key), seed=0) for key in (None, "batch")
+    }
+    assert share == pytest.approx(1 - float(x["batch"].var(0).sum() / x[None].var(0).sum()), abs=1e-4)
+    assert 0.2 < share < 0.9
+    assert "batch_share" not in run(adata, method).uns["deepclust"]["input"]
+
+
 def test_the_number_of_clusters_does_not_count_batches():
     adata = shifted()
     found = run(adata, "none", batch_key="batch")

@@ -297,6 +297,7 @@ def of(model: Model, adata: AnnData | None = None) -> dict[str, Any]:
             "kind": model.inputs.kind,
             "n_vars": len(model.var_names),
             "n_features": model.inputs.n_features,
+            **({} if model.inputs.batch_share is None else {"batch_share": model.inputs.batch_share}),
         },
         "versions": model.versions,
         **model.report,

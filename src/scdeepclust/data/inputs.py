@@ -70,6 +70,7 @@ class Inputs(Resizable):
         for name in ("median_total", "used_share", "n_genes", "mean", "scale", "ceiling", "components", "spread"):
             self.register_buffer(name, torch.ones(1))
         self.correction = Correction()
+        self.batch_share: float | None = None  # of the features' variance, which correcting the cells fitted took away
 
     @property
     def config(self) -> dict[str, Any]:
@@ -111,7 +112,9 @@ class Inputs(Resizable):
             return x
         categories = _categories(raw)
         self.correction.fit(x, categories, seed=seed)
-        return self.correction(x, categories)
+        corrected = self.correction(x, categories)
+        self.batch_share = 1 - float(corrected.var(0).sum() / x.var(0).sum())
+        return corrected
 
     def _fit_features(self, raw: Raw, seed: int, device: torch.device) -> Tensor | None:
         if self.kind == "rep":

@@ -119,8 +119,9 @@ def deepclust(
         clusters, `history` (a row an epoch, a column for each term of the loss), `preservation` of lineages after training and,
         where a stage pulls clusters apart, before it (see :func:`scdeepclust.metrics.lineage_preservation`; a loss of more than
         0.1 is warned of),
-        `input` (what was read), `seconds`, `versions`, `interrupted` where Ctrl-C ended training, and what the method says of
-        itself, such as `held_out` (its loss of what it has not seen) or `effective_rank`.
+        `input` (what was read, and `batch_share`, the share of the features' variance that correcting batches took), `seconds`,
+        `versions`, `interrupted` where Ctrl-C ended training, and what the method says of itself, such as `held_out` (its loss of
+        what it has not seen) or `effective_rank`.
 
     Raises
     ------
