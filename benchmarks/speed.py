@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py               all parts but steps, written to benchmarks/results/speed_*.md
     python benchmarks/speed.py --part epoch  one of: epoch, end_to_end, process, steps
+    python benchmarks/speed.py --threads 2   the same with two threads, written to speed_*_2_threads.md
     python benchmarks/speed.py --device cuda --part end_to_end steps --cells 100000 1000000
 
 epoch       A squared-error autoencoder's epoch on genes against the matrix products it consists of, timed alone.
@@ -307,6 +308,7 @@ def main():
         "steps": ("Training steps", lambda: steps(options.device)),
         "process": ("In a new process", lambda: (row for n_obs in options.cells for row in process(n_obs))),
     }
+    kind = "_gpu" if elsewhere else f"_{options.threads}_threads" if options.threads > 1 else ""
     (HERE / "results").mkdir(exist_ok=True)
     for name in options.part:
         title, make = tables[name]
@@ -314,7 +316,7 @@ def main():
         for row in make():
             rows.append(row)
             text = markdown(f"{title} ({machine})", rows)
-            (HERE / "results" / f"speed_{name}{'_gpu' if elsewhere else ''}.md").write_text(text)
+            (HERE / "results" / f"speed_{name}{kind}.md").write_text(text)
             print(text if len(rows) == 1 else text.splitlines()[-1], flush=True)
 
 
