@@ -1,4 +1,4 @@
-"""What is read of the columns of `obs`: covariates such as batches, and labels for a method that is told some."""
+"""What is read of the columns of `obs`: covariates such as batches, labels for a method that is told some, forgotten batches."""
 
 from __future__ import annotations
 
