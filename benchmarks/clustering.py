@@ -109,9 +109,10 @@ def run(jobs, workers, wanted):
 def tables(path=CSV):
     """Markdown: ARI of each method on each set, told the number of clusters or not, seconds, and all scores, averaged.
 
-    ARI is the mean ± standard deviation over seeds, or that of a single one. Means run over the sets with counts, and are left out for a method that
-    has not been run on all of them. `lost` is in how many of all runs that were told the number of clusters one of them
-    had no cells; `preservation` is that of lineages (`scdeepclust.metrics.lineage_preservation`), where it was measured.
+    ARI is the mean ± standard deviation over seeds, or that of a single one. Means run over the sets with counts, and are
+    left out for a method that has not been run on all of them. `lost` is in how many of all runs that were told the number
+    of clusters one of them had no cells; `preservation` is that of lineages (`scdeepclust.metrics.lineage_preservation`),
+    where it was measured.
     """
     import pandas as pd
     from rows import told

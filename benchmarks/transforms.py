@@ -38,7 +38,7 @@ def work(name, seeds):
 
     from scdeepclust import diffusion
     from scdeepclust.data import Inputs, read
-    from scdeepclust.diffusion import signal
+    from scdeepclust.diffusion import prediction, signal
     from scdeepclust.selection.halves import halve
     from scdeepclust.selection.n_clusters import choose_n_clusters
 
@@ -61,9 +61,9 @@ def work(name, seeds):
             for _ in range(N_SPLITS):
                 halves = halve(raw, "count_split", inputs, rng, seed=seed)
                 for x, other in ((halves.x, halves.b), (halves.y, halves.a)):
-                    scores["given"].append(signal.poisson_gain(other.values, k_means(x)).mean())
+                    scores["given"].append(prediction.poisson_gain(other.values, k_means(x)).mean())
                     found = signal.nearest(x, choice.labels)
-                    scores["chosen"].append(signal.poisson_gain(other.values, found).mean())
+                    scores["chosen"].append(prediction.poisson_gain(other.values, found).mean())
             found = {"given": k_means(Inputs(**inputs.config).fit(raw, seed=seed).numpy()), "chosen": choice.labels}
             row = {"dataset": name, "seed": seed, "transform": transform, "gene_scaling": scaling}
             row |= {f"ARI_{kind}": adjusted_rand_score(truth, labels) for kind, labels in found.items()}

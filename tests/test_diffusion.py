@@ -16,7 +16,7 @@ from scipy.cluster.hierarchy import linkage
 from sklearn.neighbors import NearestNeighbors
 
 from scdeepclust import datasets, diffusion, results
-from scdeepclust.diffusion import signal
+from scdeepclust.diffusion import prediction, signal
 from scdeepclust.diffusion.markov import diffuse, normalized
 
 # The first call of a compiled kernel is slow; that is no failure.
@@ -570,7 +570,7 @@ def test_the_held_out_loss_leaves_each_cell_out(seed, n, n_clusters):
     for i in range(n):
         others = [j for j in range(n) if labels[j] == labels[i] and j != i]
         slow[i] = ((y[i] - (y[others].mean(0) if others else y.mean(0))) ** 2).sum()
-    np.testing.assert_allclose(signal.held_out_loss(y, labels), slow, rtol=1e-4)
+    np.testing.assert_allclose(prediction.held_out_loss(y, labels), slow, rtol=1e-4)
 
 
 def slow_gain(counts, labels, prior=10_000.0):
@@ -593,7 +593,7 @@ def slow_gain(counts, labels, prior=10_000.0):
 def test_the_gain_is_the_likelihood_ratio_without_the_cell(seed, n, n_clusters, mean):
     rng = np.random.default_rng(seed)
     counts, labels = rng.poisson(mean, size=(n, 8)), rng.permutation(np.arange(n) % n_clusters)
-    found = signal.poisson_gain(sparse.csr_array(counts, dtype=np.float32), labels)
+    found = prediction.poisson_gain(sparse.csr_array(counts, dtype=np.float32), labels)
     np.testing.assert_allclose(found, slow_gain(counts.astype(float), labels), rtol=1e-4, atol=1e-4)
 
 
@@ -602,17 +602,17 @@ def test_clusters_by_depth_alone_gain_nothing():
     rng = np.random.default_rng(0)
     profile, depth = rng.dirichlet(np.ones(40)), np.repeat([20.0, 2000.0], 150)
     counts = sparse.csr_array(rng.poisson(depth[:, None] * profile), dtype=np.float32)
-    gain = signal.poisson_gain(counts, (depth > 100).astype(int))
+    gain = prediction.poisson_gain(counts, (depth > 100).astype(int))
     assert abs(gain.mean()) < gain.std() / np.sqrt(300)
     profiles = rng.dirichlet(np.ones(40), size=2)[np.arange(300) % 2]
     counts = sparse.csr_array(rng.poisson(depth[:, None] * profiles), dtype=np.float32)
-    gain = signal.poisson_gain(counts, np.arange(300) % 2)
+    gain = prediction.poisson_gain(counts, np.arange(300) % 2)
     assert gain.mean() > 10 * gain.std() / np.sqrt(300)
 
 
 def test_of_cells_that_differ_by_depth_only_the_gain_is_zero():
     counts = np.outer([1, 2, 5, 10, 20, 50], [4, 3, 2, 1, 8])
-    gain = signal.poisson_gain(sparse.csr_array(counts, dtype=np.float32), np.array([0, 0, 0, 1, 1, 1]))
+    gain = prediction.poisson_gain(sparse.csr_array(counts, dtype=np.float32), np.array([0, 0, 0, 1, 1, 1]))
     np.testing.assert_allclose(gain, 0, atol=0.02)
 
 
@@ -630,19 +630,19 @@ def test_of_cells_that_differ_by_depth_only_the_gain_is_zero():
 )
 def test_the_knee_of_a_known_curve(loss, wanted):
     k = np.arange(1, len(loss) + 1)
-    assert signal.knee(k, np.array(loss, dtype=float)) == wanted
+    assert prediction.knee(k, np.array(loss, dtype=float)) == wanted
     shuffled = np.random.default_rng(0).permutation(len(loss))
-    assert signal.knee(k[shuffled], np.array(loss, dtype=float)[shuffled]) == wanted
+    assert prediction.knee(k[shuffled], np.array(loss, dtype=float)[shuffled]) == wanted
 
 
 @given(st.integers(0, 1000), st.floats(0.1, 100), st.floats(-50, 50))
 def test_the_knee_depends_neither_on_scale_nor_on_shift(seed, scale, shift):
     loss = -np.cumsum(np.sort(np.random.default_rng(seed).random(12))[::-1])  # falls slower and slower
-    assert signal.knee(np.arange(1, 13), scale * loss + shift) == signal.knee(np.arange(1, 13), loss)
+    assert prediction.knee(np.arange(1, 13), scale * loss + shift) == prediction.knee(np.arange(1, 13), loss)
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.25, 0.1])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_loss_that_falls_faster_and_faster_has_no_knee(seed, scale):
     loss = 1 - scale * np.cumsum(np.sort(np.random.default_rng(seed).random(12)))
-    assert signal.knee(np.arange(1, 13), loss) == 1
+    assert prediction.knee(np.arange(1, 13), loss) == 1

@@ -24,18 +24,9 @@ JOBS = {
     "desctorch": {"desctorch": ("desctorch",)},
     "scself": {"scself_leiden": ("scself_leiden",)},
 }
-COUNTS = {
-    "scvi_tools",
-    "eschr",
-    "desctorch",
-    "scself",
-}  # peers that preprocess counts themselves; others read components
-UNTOLD = {
-    "scvi_tools_leiden",
-    "eschr",
-    "desctorch",
-    "scself_leiden",
-}  # rows that make nothing of the number of clusters
+# Peers that preprocess counts themselves (others read components), and rows that make nothing of the number of clusters.
+COUNTS = {"scvi_tools", "eschr", "desctorch", "scself"}
+UNTOLD = {"scvi_tools_leiden", "eschr", "desctorch", "scself_leiden"}
 ROWS = {job: rows for jobs in JOBS.values() for job, rows in jobs.items()}
 PEER = {job: peer for peer, jobs in JOBS.items() for job in jobs}
 

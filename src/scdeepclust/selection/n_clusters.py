@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from .. import diffusion
 from ..data.raw import spread
+from ..diffusion import prediction
 from ..diffusion import signal as signals
 from .halves import cells_to_split, features, halve, need_labelled, resolve_scheme
 
@@ -152,7 +153,7 @@ def choose_n_clusters(
     }
     if curve:
         table = _curve(splits, seed)
-        record |= {"curve": table, "knee": signals.knee(table["n_clusters"].to_numpy(), table["loss"].to_numpy())}
+        record |= {"curve": table, "knee": prediction.knee(table["n_clusters"].to_numpy(), table["loss"].to_numpy())}
     if len(cells) < len(everyone):
         of_fine = labels[np.unique(fine, return_index=True)[1]]
         if start is None:
@@ -252,10 +253,10 @@ def _gain(splits: Iterable[Halves], raw: Raw, seed: int) -> tuple[float, float]:
             if not labels.any():
                 continue
             if raw.kind == "counts":
-                found = signals.poisson_gain(halves.b.values, labels)
+                found = prediction.poisson_gain(halves.b.values, labels)
             else:
                 y, one = _bounded(alike.y), np.zeros_like(labels)
-                found = signals.held_out_loss(y, one) - signals.held_out_loss(y, labels)
+                found = prediction.held_out_loss(y, one) - prediction.held_out_loss(y, labels)
             best = found if found.mean() > best.mean() else best
         total += best
         gain, error = float(total.mean() / n), float(total.std() / n / np.sqrt(len(total)))
@@ -320,7 +321,7 @@ def _curve(splits: list[Halves], seed: int) -> pd.DataFrame:
     for s, halves in enumerate(splits):
         pairs = zip(_nested(halves.x, most, seed), _nested(halves.y, most, seed), strict=True)
         for n, (by_x, by_y) in enumerate(pairs):
-            losses[s, n] = signals.held_out_loss(halves.y, by_x).mean()
+            losses[s, n] = prediction.held_out_loss(halves.y, by_x).mean()
             stability[s, n] = adjusted_rand_score(by_x, by_y)
     error = losses.std(0, ddof=1) / np.sqrt(len(splits)) if len(splits) > 1 else np.full(most, np.nan)
     columns = {"loss": losses.mean(0), "loss_se": error, "stability": stability.mean(0)}
