@@ -148,7 +148,7 @@ def tables(path=CSV):
         "ARI, not told:",
         by_set(order.index[~given]),
         "CPU seconds:",
-        harness.markdown(seconds.loc[order.index, columns].map("{:.1f}".format).replace("nan", "")),
+        harness.markdown(seconds.reindex(index=order.index, columns=columns).map("{:.1f}".format).replace("nan", "")),
         "Means over the sets with counts:",
         harness.markdown(scores.where(scores.notna(), "").loc[complete]),
     )

@@ -1,20 +1,16 @@
 """How fast, as ratios against a limit or a peer in the same run; seconds are of the machine named in the output.
 
-    python benchmarks/speed.py               all parts but steps, written to benchmarks/results/speed_*.md
-    python benchmarks/speed.py --part epoch  one of: epoch, end_to_end, process, steps
+    python benchmarks/speed.py               all parts, written to benchmarks/results/speed_*.md
+    python benchmarks/speed.py --part epoch  one of: epoch, end_to_end, process
     python benchmarks/speed.py --threads 2   the same with two threads, written to speed_*_2_threads.md
-    python benchmarks/speed.py --device cuda --part end_to_end steps --cells 100000 1000000
 
 epoch       A squared-error autoencoder's epoch on genes against the matrix products it consists of, timed alone.
 end_to_end  `tl.deepclust` with its defaults, from counts, with the number of clusters given (`ours`) and not (`chosen`),
             against scanpy's normalise + log1p + PCA + neighbors + leiden on the same cells; all warm (a first run compiles).
 process     The same in a process of its own, as on the command line: seconds with imports and compilation, and peak memory.
-steps       A training step of every method of ours, in a run of a few hundred.
 
-With `--device`, end_to_end and steps run on that device and on the CPU, and wall seconds count.
-
-Likelihoods against scvi-tools: benchmarks/likelihood.py. Cells: a bootstrap of pbmc4k_10x, each the sum of two thinned
-near neighbours, so that depth and density are those of real cells.
+Likelihoods against scvi-tools: benchmarks/likelihood.py; on a GPU: benchmarks/gpu.py. Cells: a bootstrap of pbmc4k_10x, each
+the sum of two thinned near neighbours, so that depth and density are those of real cells.
 """
 
 from __future__ import annotations
@@ -34,12 +30,9 @@ from pathlib import Path
 from statistics import median
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results"
 N_CLUSTERS = 8
-AT_ONCE = 250_000  # cells that one process makes, and on more no pipeline is run but that on a device
-TRAINED = [
-    ("aekmeans", {}), ("dec", {}), ("idec", {}), ("idec", {"likelihood": "zinb"}), ("scdeepcluster", {}), ("vade", {}),
-    ("contrastive", {}), ("triplet", {}), ("dino", {}), ("mae", {}), ("deepwak", {}),
-]  # fmt: skip
+AT_ONCE = 250_000  # cells that one process makes
 
 
 def bootstrap(n_obs, seed=0):
@@ -111,57 +104,6 @@ def timed(run):
     wall, cpu = time.perf_counter(), time.process_time()
     run()
     return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def on_device(sizes, rounds, device):
-    """Wall seconds on the device, on the CPU and of scanpy, interleaved; the second run with the number of clusters chosen."""
-    runs = {
-        "ours": lambda adata: ours(adata, device=device),
-        "chosen": lambda adata: chosen(adata, device),
-        "ours on the CPU": ours,
-        "scanpy": scanpys,
-    }
-    small = bootstrap(11_000)
-    for run in runs.values():
-        run(small.copy())
-    for n_obs in sizes:
-        adata = bootstrap(n_obs)
-        these = runs if n_obs <= AT_ONCE else dict(list(runs.items())[:2])
-        seconds = [[timed(lambda run=run, a=adata: run(a.copy()))[0] for run in these.values()] for _ in range(rounds)]
-        row = {"cells": n_obs} | {f"{name}, s": "" for name in runs}
-        row |= {f"{name}, s": median(column) for name, column in zip(these, zip(*seconds, strict=True), strict=True)}
-        yield row | {"CPU / device": median(one[2] / one[0] for one in seconds) if len(these) > 2 else ""}
-
-
-def steps(device, n_steps=100):
-    """Milliseconds of a training step of 256 cells, by difference of two runs, updates of targets included."""
-    from dataclasses import fields
-
-    import scdeepclust as sdc
-
-    adata = sdc.datasets.pbmc4k_10x()
-    n_batches = -(-adata.n_obs // 256)
-
-    def milliseconds(name, options, where):
-        known, spent = {field.name for field in fields(sdc.methods.registry()[name])}, []
-        for n in (n_steps, n_steps, 3 * n_steps):  # the first compiles
-            wanted = {
-                "n_clusters": N_CLUSTERS,
-                "pretrain_steps": n,
-                "cluster_steps": n,
-                "patience": n,
-                "tolerance": 0.0,
-            }
-            wanted = {key: value for key, value in wanted.items() if key in known}
-            model = sdc.Model(adata, name, device=where, **wanted, **options)
-            spent.append((timed(lambda model=model: model.train(progress=False))[0], len(model.history)))
-        (few, n_few), (more, n_more) = spent[1:]
-        return (more - few) / (n_more - n_few) / n_batches * 1e3
-
-    for name, options in TRAINED:
-        found = {where: milliseconds(name, options, where) for where in dict.fromkeys(("cpu", device))}
-        row = {"method": " ".join([name, *options.values()])} | {f"ms on {where}": ms for where, ms in found.items()}
-        yield row | {"ratio": found["cpu"] / found[device]}
 
 
 def end_to_end(sizes, rounds):
@@ -268,18 +210,28 @@ def markdown(title, rows):
     return f"### {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def write(path, title, rows):
+    """Write a table to a file, and show it, row by row as they come."""
+    path.parent.mkdir(exist_ok=True)
+    seen = []
+    for row in rows:
+        seen.append(row)
+        text = markdown(title, seen)
+        path.write_text(text)
+        print(text if len(seen) == 1 else text.splitlines()[-1], flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--part",
         nargs="+",
-        choices=["epoch", "end_to_end", "process", "steps"],
+        choices=["epoch", "end_to_end", "process"],
         default=["epoch", "end_to_end", "process"],
     )
     parser.add_argument("--cells", nargs="+", type=int, default=[4_000, 20_000, 100_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -288,10 +240,6 @@ def main():
 
     torch.set_num_threads(options.threads)
     machine = f"{platform.machine()}, {options.threads} thread(s), torch {torch.__version__}"
-    elsewhere = options.device != "cpu"
-    if elsewhere:
-        options.part = [name for name in options.part if name in {"end_to_end", "steps"}]
-        machine = f"{torch.cuda.get_device_name(options.device)}, {machine}"
     tables = {
         "epoch": (
             "Epoch of a squared-error autoencoder against its matrix products",
@@ -299,25 +247,14 @@ def main():
         ),
         "end_to_end": (
             "From counts to clusters, against scanpy",
-            lambda: (
-                on_device(options.cells, options.rounds, options.device)
-                if elsewhere
-                else end_to_end(options.cells, options.rounds)
-            ),
+            lambda: end_to_end(options.cells, options.rounds),
         ),
-        "steps": ("Training steps", lambda: steps(options.device)),
         "process": ("In a new process", lambda: (row for n_obs in options.cells for row in process(n_obs))),
     }
-    kind = "_gpu" if elsewhere else f"_{options.threads}_threads" if options.threads > 1 else ""
-    (HERE / "results").mkdir(exist_ok=True)
+    kind = f"_{options.threads}_threads" if options.threads > 1 else ""
     for name in options.part:
         title, make = tables[name]
-        rows = []
-        for row in make():
-            rows.append(row)
-            text = markdown(f"{title} ({machine})", rows)
-            (HERE / "results" / f"speed_{name}{kind}.md").write_text(text)
-            print(text if len(rows) == 1 else text.splitlines()[-1], flush=True)
+        write(RESULTS / f"speed_{name}{kind}.md", f"{title} ({machine})", make())
 
 
 if __name__ == "__main__":

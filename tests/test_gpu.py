@@ -92,3 +92,10 @@ def test_components_are_those_of_the_cpu():
     there, here = (principal_components(values, 5, device=torch.device(name), seed=0) for name in ("cuda", "cpu"))
     for found, expected in zip(there, here, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-3 * float(expected.std()))
+
+
+def test_the_number_of_clusters_is_that_of_the_cpu():
+    adata = sdc.datasets.simulate_types(3000, 300, n_types=6)
+    here, there = (sdc.tl.deepclust(adata, "none", device=name, copy=True, progress=False) for name in ("cpu", "cuda"))
+    assert here.obs["deepclust"].nunique() == there.obs["deepclust"].nunique()
+    assert sdc.metrics.ari(here.obs["deepclust"], there.obs["deepclust"]) > 0.98

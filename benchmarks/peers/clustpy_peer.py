@@ -1,4 +1,4 @@
-"""ClustPy's DEC, IDEC, DCN and VaDE, with their defaults.
+"""ClustPy's DEC, IDEC, DCN and VaDE, with their defaults, on a GPU if there is one.
 
 They read scanpy's 50 PCs, z-normalised as a whole as in ClustPy's documentation (components, then
 `(X - mean(X)) / std(X)`; https://clustpy.readthedocs.io). VaDE's default loss is binary cross-entropy, which such values
@@ -23,10 +23,10 @@ def fit(job, x, n_clusters, seed, *, short):
     if job == "clustpy_vade":
         options["ssl_loss_fn"] = torch.nn.MSELoss(reduction="sum")
         options["neural_network"] = (VariationalAutoencoder, {"decoder_output_fn": None})  # of the default layers
-    model = METHODS[job](n_clusters, random_state=seed, device="cpu", **options).fit(x)
+    model = METHODS[job](n_clusters, random_state=seed, **options).fit(x)
     return {job: lambda: model.labels_, f"{job}_own": lambda: getattr(model, OWN.get(job, "vade_labels_"))}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    serve(fit)
+    serve(fit, on_gpu=torch.cuda.is_available())

@@ -10,11 +10,11 @@ import time
 import numpy as np
 
 
-def serve(fit):
+def serve(fit, *, on_gpu=False):
     """Fit for every seed, and print labels and CPU seconds.
 
     `fit(job, x, n_clusters, seed, short)` returns, by the name of the row, functions that return labels. A row's seconds
-    are those of the fit and of its function.
+    are those of the fit and of its function; what ran on a GPU has none, as CPU seconds say nothing of it.
     """
     job, path, *seeds = sys.argv[1:]
     with np.load(path) as given:
@@ -28,6 +28,6 @@ def serve(fit):
         for row, function in finish.items():
             start = time.process_time()
             found = np.unique(function(), return_inverse=True)[1]
-            rows[row] = found.tolist(), fitted + time.process_time() - start
+            rows[row] = found.tolist(), None if on_gpu else fitted + time.process_time() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"seed": seed, "rows": rows, "peak_mb": peak}), flush=True)

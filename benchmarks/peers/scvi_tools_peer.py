@@ -20,7 +20,7 @@ def fit(_job, x, n_clusters, seed, *, short):
     adata = adata[:, adata.X.sum(0).A1 > 0].copy() if short else adata
     scvi.model.SCVI.setup_anndata(adata)
     model = scvi.model.SCVI(adata)
-    model.train(accelerator="cpu", enable_progress_bar=False, **({"max_epochs": 1} if short else {}))
+    model.train(enable_progress_bar=False, **({"max_epochs": 1} if short else {}))
     adata.obsm["X_scVI"] = model.get_latent_representation()
 
     def leiden():
@@ -36,4 +36,4 @@ def fit(_job, x, n_clusters, seed, *, short):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    serve(fit)
+    serve(fit, on_gpu=torch.cuda.is_available())

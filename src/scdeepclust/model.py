@@ -523,7 +523,9 @@ class Model:
         signal = self.selection["min_signal"]
         options = {} if signal is None else {"min_signal": signal}
         choice = from_rank_zero(
-            lambda: choose_n_clusters(raw, self.method.inputs(raw.kind), curve=False, seed=self.seed, **options)
+            lambda: choose_n_clusters(
+                raw, self.method.inputs(raw.kind), curve=False, seed=self.seed, device=self.device, **options
+            )
         )
         logger.info("chose %d clusters (%s)", choice.n_clusters, choice.record["chosen_by"])
         if choice.n_clusters == 1:

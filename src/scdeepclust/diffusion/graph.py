@@ -27,7 +27,12 @@ def connectivities(x: np.ndarray, n_neighbors: int, *, random_state: int = 0) ->
     random_state
         Seed of the approximate search.
     """
-    return umap_weights(*neighbors(x, max(2, min(n_neighbors, len(x) - 1)) - 1, random_state=random_state))
+    return umap_weights(*neighbors(x, n_others(n_neighbors, len(x)), random_state=random_state))
+
+
+def n_others(n_neighbors: int, n_obs: int) -> int:
+    """Neighbours of a cell besides itself, of so many with itself; at least one."""
+    return max(2, min(n_neighbors, n_obs - 1)) - 1
 
 
 def umap_weights(indices: np.ndarray, distances: np.ndarray) -> sparse.csr_array:

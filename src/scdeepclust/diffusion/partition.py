@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
-from .graph import average, connectivities
+from .graph import average
 from .kmeans import fewer_allowed
+from .tensors import connectivities_of
 
 MOST_CELLS = 20_000  # from which clusters start: starts matter more than cells
 MOST_TURNS, ENOUGH = 50, 1e-4  # of partitions that take turns, until a turn gains less than this share
@@ -150,18 +153,20 @@ def means(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.stack([z[labels == k].mean(0) for k in np.unique(labels[labels >= 0])]).astype(np.float32)
 
 
-def communities(z: np.ndarray, *, n_neighbors: int = 15, resolution: float = 1.0, random_state: int = 0) -> np.ndarray:
+def communities(
+    z: np.ndarray | Tensor, *, n_neighbors: int = 15, resolution: float = 1.0, random_state: int = 0
+) -> np.ndarray:
     """Leiden communities of the nearest-neighbour graph (Traag 2019, doi 10.1038/s41598-019-41695-z)."""
     return communities_at(z, [resolution], n_neighbors=n_neighbors, random_state=random_state)[0]
 
 
 def communities_at(
-    z: np.ndarray, resolutions: Sequence[float], *, n_neighbors: int = 15, random_state: int = 0
+    z: np.ndarray | Tensor, resolutions: Sequence[float], *, n_neighbors: int = 15, random_state: int = 0
 ) -> list[np.ndarray]:
     """Leiden communities at several resolutions of one graph."""
     if not len(resolutions):
         return []
-    graph = connectivities(z, n_neighbors, random_state=random_state)
+    graph = connectivities_of(torch.as_tensor(z), n_neighbors, random_state=random_state)
     return [communities_of(graph, resolution, random_state=random_state) for resolution in resolutions]
 
 

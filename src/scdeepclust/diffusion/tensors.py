@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from .graph import average_over
+from .graph import average_over, connectivities, n_others, umap_weights
 from .search import lists, neighbors
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 EXACT_UP_TO = 200_000  # cells; above, a search by lists is faster on a GPU, too
 AT_ONCE = 2**28  # distances that a GPU holds at once, of 4 bytes
@@ -34,6 +39,15 @@ def neighbors_of(x: Tensor, n_neighbors: int, *, random_state: int = 0) -> Tenso
         return nearest(x, min(n_neighbors, len(x) - 1), random_state=random_state)
     indices, _ = neighbors(x.cpu().numpy(), n_neighbors, random_state=random_state)
     return torch.as_tensor(indices, device=x.device)
+
+
+def connectivities_of(x: Tensor, n_neighbors: int, *, random_state: int = 0) -> sparse.csr_array:
+    """Weights of the nearest-neighbour graph: :func:`connectivities` of a tensor, whose neighbours its device finds."""
+    if x.device.type == "cuda":
+        indices = neighbors_of(x, n_others(n_neighbors, len(x)), random_state=random_state)
+        distances = torch.stack([(x - x.index_select(0, column)).norm(dim=1) for column in indices.T], 1)
+        return umap_weights(indices.cpu().numpy(), distances.cpu().numpy())
+    return connectivities(x.numpy(), n_neighbors, random_state=random_state)
 
 
 def nearest(

@@ -11,9 +11,12 @@ from scipy import sparse
 
 from .. import diffusion
 from ..data.checks import one_of
+from ..data.inputs import CPU
 from ..data.raw import to_median_depth
 
 if TYPE_CHECKING:
+    import torch
+
     from ..data import Inputs, Raw
 
 SCHEMES = ("auto", "count_split", "gene_split")
@@ -64,7 +67,9 @@ class Halves:
     same_axes: bool
 
 
-def halve(raw: Raw, scheme: str, inputs: Inputs, rng: np.random.Generator, *, seed: int) -> Halves:
+def halve(
+    raw: Raw, scheme: str, inputs: Inputs, rng: np.random.Generator, *, seed: int, device: torch.device = CPU
+) -> Halves:
     """Split molecules or genes, and derive features of both halves.
 
     Parameters
@@ -79,12 +84,14 @@ def halve(raw: Raw, scheme: str, inputs: Inputs, rng: np.random.Generator, *, se
         Generator of the split.
     seed
         Seed of the PCA.
+    device
+        Where it is computed.
     """
     if scheme == "count_split":
         first, total, second, other = diffusion.thin(raw.values, raw.totals - raw.values.sum(1), rng)
         a = replace(raw, values=first, totals=np.maximum(total, 1.0))
         b = replace(raw, values=second, totals=np.maximum(other, 1.0))
-        fitted, x = features(inputs, a, seed)
+        fitted, x = features(inputs, a, seed, device)
         y = fitted.project(b).numpy()
         return Halves(a, b, x - x.mean(0), y - y.mean(0), same_axes=True)
     if raw.kind == "rep":
@@ -94,7 +101,7 @@ def halve(raw: Raw, scheme: str, inputs: Inputs, rng: np.random.Generator, *, se
     else:
         in_a = diffusion.split_columns(raw.values.mean(0), rng)
         a, b = (_own_depth(raw.genes(keep)) for keep in (in_a, ~in_a))
-    (_, x), (_, y) = features(inputs, a, seed), features(inputs, b, seed)
+    (_, x), (_, y) = features(inputs, a, seed, device), features(inputs, b, seed, device)
     return Halves(a, b, x - x.mean(0), y - y.mean(0), same_axes=False)
 
 
@@ -114,10 +121,10 @@ def log_normalised(raw: Raw) -> sparse.csr_array:
     return sparse.csr_array((data, raw.values.indices, raw.values.indptr), shape=raw.values.shape)
 
 
-def features(inputs: Inputs, raw: Raw, seed: int) -> tuple[Inputs, np.ndarray]:
+def features(inputs: Inputs, raw: Raw, seed: int, device: torch.device = CPU) -> tuple[Inputs, np.ndarray]:
     """Fit an unfitted twin of `inputs`; returns it with the features of these cells."""
     twin = inputs.projecting(N_PCS)
-    return twin, twin.fit(raw, seed=seed).numpy()
+    return twin, twin.fit(raw, seed=seed, device=device).numpy()
 
 
 def cells_to_split(raw: Raw, scheme: str) -> np.ndarray:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.stats import rankdata
 
 from .. import diffusion
+from ..data.inputs import CPU
 from ..data.raw import spread
 from ..diffusion import prediction
 from ..diffusion import signal as signals
 from .halves import cells_to_split, features, halve, need_labelled, resolve_scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from ..data import Inputs, Raw
     from .halves import Halves
@@ -69,7 +71,7 @@ class _Evidence:
     rng: np.random.Generator
 
 
-def choose_n_clusters(
+def choose_n_clusters(  # noqa: PLR0913 each of these changes the choice
     raw: Raw,
     inputs: Inputs,
     *,
@@ -79,6 +81,7 @@ def choose_n_clusters(
     n_splits: int = 3,
     curve: bool = True,
     seed: int = 0,
+    device: torch.device = CPU,
     start: np.ndarray | None = None,
     known: dict[bytes, _Evidence] | None = None,
 ) -> Choice:
@@ -102,6 +105,8 @@ def choose_n_clusters(
         Whether to add loss, stability and knee of every number of clusters, which decide nothing.
     seed
         Seed.
+    device
+        Where components and neighbours are computed; all else is the processor's.
     start
         A partition to start from instead, -1 for cells without a label.
     known
@@ -116,12 +121,14 @@ def choose_n_clusters(
         cells = np.sort(rng.choice(cells, MOST_CELLS, replace=False))
     known = {} if known is None else known
     if cells.tobytes() not in known:
-        known[cells.tobytes()] = _evidence(raw.cells(cells), inputs, scheme, rng, n_splits=n_splits, seed=seed)
+        known[cells.tobytes()] = _evidence(
+            raw.cells(cells), inputs, scheme, rng, n_splits=n_splits, seed=seed, device=device
+        )
     evidence = known[cells.tobytes()]
     few, splits, gain, error, rng = evidence.few, evidence.splits, evidence.gain, evidence.error, deepcopy(evidence.rng)
     if start is None:
-        fitted, x = features(inputs, few, seed)
-        fine = diffusion.communities(x, resolution=resolution, random_state=seed)
+        fitted, x = features(inputs, few, seed, device)
+        fine = diffusion.communities(torch.as_tensor(x, device=device), resolution=resolution, random_state=seed)
     else:
         fine = np.unique(start[cells], return_inverse=True)[1]
     fine = signals.by_size(fine)
@@ -206,10 +213,13 @@ def choose_partition(
 
 
 def _evidence(
-    few: Raw, inputs: Inputs, scheme: str, rng: np.random.Generator, *, n_splits: int, seed: int
+    few: Raw, inputs: Inputs, scheme: str, rng: np.random.Generator, *, n_splits: int, seed: int, device: torch.device
 ) -> _Evidence:
-    splits = [halve(few, scheme, inputs, rng, seed=seed) for _ in range(n_splits)]
-    gain, error = _gain((halve(few, "gene_split", inputs, rng, seed=seed) for _ in range(n_splits)), few, seed)
+    def split(how: str) -> Iterator[Halves]:
+        return (halve(few, how, inputs, rng, seed=seed, device=device) for _ in range(n_splits))
+
+    splits = list(split(scheme))
+    gain, error = _gain(split("gene_split"), few, seed, device)
     return _Evidence(few, splits, gain, error, rng)
 
 
@@ -237,7 +247,7 @@ def _alike_in_depth(halves: Halves, raw: Raw, labels: np.ndarray | None = None) 
     return replace(halves, x=x, y=y)
 
 
-def _gain(splits: Iterable[Halves], raw: Raw, seed: int) -> tuple[float, float]:
+def _gain(splits: Iterator[Halves], raw: Raw, seed: int, device: torch.device) -> tuple[float, float]:
     """The most that clusters by half of the genes say of the other half, and its standard error over cells.
 
     It is the mean over splits, of which no more are drawn once there is no doubt that it is above zero.
@@ -249,7 +259,8 @@ def _gain(splits: Iterable[Halves], raw: Raw, seed: int) -> tuple[float, float]:
     for n, halves in enumerate(splits, 1):
         best = np.zeros(len(raw))
         alike = _alike_in_depth(halves, raw) if raw.kind == "lognorm" else halves
-        for labels in diffusion.communities_at(alike.x, GUARD_RESOLUTIONS, random_state=seed):
+        x = torch.as_tensor(alike.x, device=device)
+        for labels in diffusion.communities_at(x, GUARD_RESOLUTIONS, random_state=seed):
             if not labels.any():
                 continue
             if raw.kind == "counts":
