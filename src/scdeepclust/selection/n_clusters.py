@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from .. import diffusion
 from ..data.inputs import CPU
 from ..data.raw import spread
-from ..diffusion import prediction
+from ..diffusion import prediction, shifts
 from ..diffusion import signal as signals
 from .halves import cells_to_split, features, halve, need_labelled, resolve_scheme
 
@@ -78,6 +78,7 @@ def choose_n_clusters(  # noqa: PLR0913 each of these changes the choice
     scheme: str = "auto",
     min_signal: float = 0.065,
     resolution: float = 1.0,
+    join_shifted: bool = True,
     n_splits: int = 3,
     curve: bool = True,
     seed: int = 0,
@@ -99,6 +100,8 @@ def choose_n_clusters(  # noqa: PLR0913 each of these changes the choice
         Share of the reproducible signal (square-root form) that two clusters must differ by.
     resolution
         Of the Leiden communities to start from.
+    join_shifted
+        Whether what differs by a shift that recurs between clusters is joined, as if the shift were not there.
     n_splits
         Independent splits.
     curve
@@ -135,12 +138,14 @@ def choose_n_clusters(  # noqa: PLR0913 each of these changes the choice
     if scheme == "count_split":
         splits = [_alike_in_depth(halves, few, fine) for halves in splits]
     structured = gain > MIN_ERRORS * error
-    path = signals.joins(
+    path, n_joins, found = _joins(
         [view for s in splits for view in _sums(s, fine, rng)],
-        np.bincount(fine),
+        fine,
         float(np.mean([_signal(s, seed) for s in splits])),
+        min_signal,
+        join_shifted=join_shifted and structured,
     )
-    n_joins = signals.n_joins([join.share for join in path], min_signal) if structured else len(path)
+    n_joins = n_joins if structured else len(path)
     chosen_by = "signal share" if structured else "no cluster tells more than a single one does"
     labels = signals.by_size(signals.after(fine, path[:n_joins]))
     while scheme == "count_split" and n_joins < len(path) and _stability(splits, labels) < STABLE:
@@ -150,9 +155,16 @@ def choose_n_clusters(  # noqa: PLR0913 each of these changes the choice
     record = {
         "n_clusters": int(labels.max()) + 1,
         "chosen_by": chosen_by,
-        "params": {"scheme": scheme, "min_signal": min_signal, "resolution": resolution, "n_splits": n_splits},
+        "params": {
+            "scheme": scheme,
+            "min_signal": min_signal,
+            "resolution": resolution,
+            "join_shifted": join_shifted,
+            "n_splits": n_splits,
+        },
         "n_cells": len(cells),
         "joins": _table(fine, path, n_joins),
+        "shifts": found,
         "stability": _stability(splits, labels),
         "stability_fine": _stability(splits, fine),
         "gain": gain,
@@ -289,6 +301,31 @@ def _without_depth(x: np.ndarray, depth: np.ndarray, labels: np.ndarray | None) 
     labels = np.zeros(len(x), dtype=np.int64) if labels is None else labels
     within, inside = (v - diffusion.means(v, labels)[labels] for v in (design, x))
     return x - (design - design.mean(0)) @ np.linalg.lstsq(within, inside, rcond=None)[0]
+
+
+def _joins(
+    views: list[signals.Sums], fine: np.ndarray, signal: float, min_signal: float, *, join_shifted: bool
+) -> tuple[list[signals.Join], int, pd.DataFrame]:
+    """Joins, how many of them are made, and the shifts that were taken away before, each a row for every pair of clusters."""
+    sizes, rows, n = np.bincount(fine), [], 0
+    while True:
+        path = signals.joins(views, sizes, signal)
+        n_joins = signals.n_joins([join.share for join in path], min_signal)
+        joined = views
+        for join in path[:n_joins]:
+            joined = [view.joined(join.i, join.j) for view in joined]
+        shift = shifts.recurring(joined, shifts.ALIKE_THEN if n else shifts.ALIKE) if join_shifted else None
+        if shift is None:
+            columns = ["shift", "cluster", "shifted", "cosine"]
+            return path, n_joins, pd.DataFrame(rows, columns=columns)
+        names = _names(signals.after(fine, path[:n_joins]), fine)
+        rows += [(n, names[i], names[j], shift.cosine) for i, j in shift.pairs]
+        views, n = shifts.without(views, joined, shift), n + 1
+
+
+def _names(labels: np.ndarray, fine: np.ndarray) -> list[str]:
+    """Clusters by the fine ones that they consist of."""
+    return ["+".join(map(str, np.unique(fine[labels == k]))) for k in range(labels.max() + 1)]
 
 
 def _sums(halves: Halves, labels: np.ndarray, rng: np.random.Generator) -> list[signals.Sums]:
