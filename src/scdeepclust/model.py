@@ -82,6 +82,8 @@ class Model:
     min_signal
         Share of the reproducible signal by which two clusters must differ, where no `n_clusters` is given; None takes the
         default of :func:`scdeepclust.tl.n_clusters`.
+    join_shifted
+        Whether clusters that a recurring shift tells apart are joined, where no `n_clusters` is given.
     init
         A trained model of another package to start from, where the method can.
     **params
@@ -139,6 +141,7 @@ class Model:
         random_state: int | np.random.Generator | None = 0,
         device: str | torch.device = "auto",
         min_signal: float | None = None,
+        join_shifted: bool = True,
         init: Any = None,
         **params: Any,
     ) -> None:
@@ -153,12 +156,13 @@ class Model:
             "batch_key": batch_key,
             "categorical_covariate_keys": categorical_covariate_keys,
         }
-        self._check_signal(min_signal)
+        self._check_choice(min_signal, join_shifted=join_shifted)
         named = mask_var is None or isinstance(mask_var, str)
         self.selection = {
             "mask_var": mask_var if named else "array",
             "drop_empty": bool(drop_empty),
             "min_signal": min_signal if min_signal is None else float(min_signal),
+            "join_shifted": bool(join_shifted),
         }
         self.versions = versions()
         with kept_threads():
@@ -494,6 +498,7 @@ class Model:
             "n_genes": raw.n_genes,
             "covariates": raw.categories,
             "min_signal": self.selection["min_signal"],
+            "join_shifted": self.selection["join_shifted"],
         }
         arrays = [raw.values] if raw.kind == "rep" else [raw.values.data, raw.values.indices, raw.values.indptr]
         arrays += [weights.numpy() for weights in self._initial.values()]
@@ -502,14 +507,16 @@ class Model:
         found.load()  # a file that cannot serve is refused before any work
         return found
 
-    def _check_signal(self, min_signal: float | None) -> None:
-        """Refuse a threshold that is none, or that would decide nothing."""
-        if min_signal is None:
-            return
-        check_min_signal(min_signal)
-        if self.method.n_clusters is not None or self.method.finds_number:
+    def _check_choice(self, min_signal: float | None, *, join_shifted: bool) -> None:
+        """Refuse a threshold that is none, and what would decide nothing."""
+        if min_signal is not None:
+            check_min_signal(min_signal)
+        asked = {"min_signal": min_signal} if min_signal is not None else {}
+        asked |= {} if join_shifted else {"join_shifted": join_shifted}
+        if asked and (self.method.n_clusters is not None or self.method.finds_number):
             given = self.method.finds_number or f"n_clusters={self.method.n_clusters}"
-            msg = f"min_signal={min_signal!r} decides nothing, because the number of clusters is that of {given}; leave it out."
+            name, value = asked.popitem()
+            msg = f"{name}={value!r} decides nothing, because the number of clusters is that of {given}; leave it out."
             raise ValueError(msg)
 
     def _choose(self, raw: Raw) -> torch.Tensor | None:
@@ -520,16 +527,15 @@ class Model:
             self.choice = {"chosen_by": self.method.finds_number}
             return None
         logger.info("choosing the number of clusters")
-        signal = self.selection["min_signal"]
-        options = {} if signal is None else {"min_signal": signal}
+        options = {"join_shifted": self.selection["join_shifted"]}
+        if (signal := self.selection["min_signal"]) is not None:
+            options["min_signal"] = signal
         choice = from_rank_zero(
             lambda: choose_n_clusters(
                 raw, self.method.inputs(raw.kind), curve=False, seed=self.seed, device=self.device, **options
             )
         )
-        logger.info("chose %d clusters (%s)", choice.n_clusters, choice.record["chosen_by"])
-        if choice.n_clusters == 1:
-            logger.warning("Nothing suggests more than one cluster; give n_clusters to have more.")
+        choice.announce()
         self.choice = choice.record
         labels = choice.labels if rank() == 0 else np.full(len(raw), -1)  # the first has chosen among its own cells
         return torch.as_tensor(labels, device=self.device)

@@ -117,6 +117,8 @@ def _words(record: Mapping[str, Any]) -> str:
         said += f" ({record['chosen']})"
     elif record.get("chosen_by") == "agreement of halves":
         said += ", on which the halves of cells agree"  # the joins go beyond min_signal
+    if len(record.get("shifts", ())):
+        said += ", compared without a shift that recurs"
     gain, error = record.get("gain"), record.get("gain_se")
     if gain is None or not error:
         return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from ..data import Inputs, Raw
     from .halves import Halves
+
+logger = logging.getLogger(__name__)
 
 MOST_CELLS = 20_000  # a random sample of more: the number hardly depends on them
 GUARD_RESOLUTIONS = (0.25, 0.5, 1.0)
@@ -58,6 +61,20 @@ class Choice:
     def n_clusters(self) -> int:
         """Number of clusters."""
         return int(self.labels.max()) + 1
+
+    def announce(self) -> None:
+        """Log what was chosen, and warn of what a user might not expect."""
+        logger.info("number of clusters: %d (%s)", self.record["n_clusters"], self.record["chosen_by"])
+        for _, pairs in self.record["shifts"].groupby("shift"):
+            apart = ", ".join(f"{a} from {b}" for a, b in zip(pairs["cluster"], pairs["shifted"], strict=True))
+            logger.warning(
+                "Before joining, one and the same shift tells clusters apart (%s), as a batch or a treatment does; they are "
+                "compared without it. If a column of obs names it, give batch_key; to keep such clusters apart, give "
+                "join_shifted=False.",
+                apart,
+            )
+        if self.n_clusters == 1:
+            logger.warning("Nothing suggests more than one cluster; give n_clusters to have more.")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ def deepclust(
     *,
     n_clusters: int | None = None,
     min_signal: float | None = None,
+    join_shifted: bool = True,
     layer: str | None = None,
     use_rep: str | None = None,
     batch_key: str | None = None,
@@ -55,6 +56,9 @@ def deepclust(
     min_signal
         Share of the reproducible signal by which two clusters must differ, where the data choose their number: with a
         lower one than that of :func:`scdeepclust.tl.n_clusters`, which None takes, more and rarer clusters are kept.
+    join_shifted
+        Whether clusters that one and the same shift tells apart in three or more kinds of cells, as a batch or a treatment
+        does, are joined, where the data choose the number (see :func:`scdeepclust.tl.n_clusters`).
     layer
         Layer with counts or log-normalised values; `X` if None.
     use_rep
@@ -158,6 +162,7 @@ def deepclust(
         random_state=random_state,
         device=device,
         min_signal=min_signal,
+        join_shifted=join_shifted,
         init=init,
         **params,
     )

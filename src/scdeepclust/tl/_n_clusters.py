@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,13 +10,12 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-logger = logging.getLogger(__name__)
-
 
 def n_clusters(
     adata: AnnData,
     *,
     min_signal: float = 0.065,
+    join_shifted: bool = True,
     resolution: float = 1.0,
     partitions: Sequence[str] | None = None,
     scheme: Literal["auto", "count_split", "gene_split"] = "auto",
@@ -56,6 +54,11 @@ def n_clusters(
     min_signal
         Share of the reproducible signal (square-root form) by which two clusters must differ. Lower values keep
         more, and rarer, clusters; at 0.05 to 0.1 agreement with published labels hardly changes.
+    join_shifted
+        Whether a shift that recurs, one and the same displacement between the clusters of three or more pairs, is taken away
+        before clusters are joined. A batch, a technology or a treatment that goes across kinds of cells makes one; kinds of
+        cells by themselves hardly ever do. It is warned of, with the clusters that it tells apart; give `batch_key` where its
+        name is known, which corrects the features too.
     resolution
         Of the Leiden communities to start from; the result hardly depends on it.
     partitions
@@ -91,7 +94,8 @@ def n_clusters(
         The clusters before joining.
     `adata.uns[key_added]` : :class:`dict`
         `"n_clusters"`, `"chosen_by"`, `"joins"` (every join down to one cluster, the signal that it costs, and whether it
-        was done), `"curve"` (held-out loss and stability of k-means with 1 to 50 clusters), `"knee"` of that loss (a
+        was done), `"shifts"` (pairs of clusters that a shift tells apart, by the names that these have in `"joins"`, and the mean
+        cosine of their displacements), `"curve"` (held-out loss and stability of k-means with 1 to 50 clusters), `"knee"` of that loss (a
         second opinion without a constant), `"stability"` (adjusted Rand index of the clusters that a cell's two halves
         put it in), `"gain"` over a single cluster with its standard error, `"params"`. With `partitions`, `"partitions"` is a
         table of them and `"chosen"` the one that was taken.
@@ -149,7 +153,13 @@ def n_clusters(
         drop_empty=drop_empty,
     )
     inputs = Inputs(raw.kind, transform, gene_scaling, n_pcs)
-    options = {"scheme": scheme, "min_signal": min_signal, "n_splits": n_splits, "seed": seed}
+    options = {
+        "scheme": scheme,
+        "min_signal": min_signal,
+        "n_splits": n_splits,
+        "seed": seed,
+        "join_shifted": join_shifted,
+    }
     with kept_threads():
         if partitions is None:
             choice = selection.choose_n_clusters(raw, inputs, resolution=resolution, **options)
@@ -161,7 +171,7 @@ def n_clusters(
         codes = spread(labels, raw.kept, adata.n_obs, missing=-1)
         adata.obs[name] = pd.Categorical.from_codes(codes, categories=[str(k) for k in range(labels.max() + 1)])
     adata.uns[key_added] = choice.record
-    logger.info("number of clusters: %d (%s)", choice.record["n_clusters"], choice.record["chosen_by"])
+    choice.announce()
     if batch_key is None and not categorical_covariate_keys:
         results.suggest_batches(adata, key_added)
     return adata if copy else None
