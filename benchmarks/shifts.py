@@ -80,7 +80,7 @@ def work(kind, name, resolution, seed):
     adata = cells_of(kind, name, seed)
     row = {"kind": kind, "name": name, "resolution": resolution, "seed": seed}
     for join in (True,) if kind == "none" else (True, False):
-        options = {"resolution": resolution, "join_shifted": join, "random_state": seed, "progress": False}
+        options = {"resolution": resolution, "join_shifted": join, "drop_empty": True, "random_state": seed}
         sdc.tl.n_clusters(adata, key_added="found", **options)
         labels = adata.obs["found"].astype(str).to_numpy()
         if join:

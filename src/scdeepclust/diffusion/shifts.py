@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .signal import Sums
 
-FEWEST_PAIRS = 3  # two kinds of cells that are displaced alike may be so by chance
-# Cosine of the displacements. Among clusters that lie at random three of 0.8 are found hardly ever, of 0.6 often where
-# there are many clusters; where one shift is found, the next needs to be no clearer than that.
-ALIKE, ALIKE_THEN = 0.8, 0.6
+# Least cosine of every two displacements, by the number of pairs: clusters that lie at random have three of 0.8, four of 0.7
+# or five of 0.6 hardly ever, three of 0.6 often. Where one shift is found, three pairs of 0.6 are enough for another.
+ALIKE = {3: 0.8, 4: 0.7, 5: 0.6}
+ALIKE_THEN = {3: 0.6}
 
 
 class Shift(NamedTuple):
@@ -23,11 +25,11 @@ class Shift(NamedTuple):
     cosine: float
 
 
-def recurring(views: list[Sums], least_cosine: float = ALIKE) -> Shift | None:
-    r"""The shortest displacement that recurs between three or more pairs of clusters, no two of which share one.
+def recurring(views: list[Sums], alike: Mapping[int, float] = ALIKE) -> Shift | None:
+    r"""The shortest displacement that recurs between several pairs of clusters, no two of which share one.
 
     Of clusters i and j, and k and l, with noise-free means :math:`\mu`, it recurs if :math:`\mu_j - \mu_i` and
-    :math:`\mu_l - \mu_k` have a cosine of `least_cosine` or more and are both shorter than :math:`\mu_k - \mu_i` and
+    :math:`\mu_l - \mu_k` have a large cosine and are both shorter than :math:`\mu_k - \mu_i` and
     :math:`\mu_l - \mu_j`: the clusters of a pair are the same kind of cells, and those of two pairs are not. Kinds of cells
     on either side of a large difference (lymphoid and myeloid) are displaced alike, too, but by more than kinds on one side.
 
@@ -35,24 +37,17 @@ def recurring(views: list[Sums], least_cosine: float = ALIKE) -> Shift | None:
     ----------
     views
         Sums over the clusters.
-    least_cosine
-        Of every two displacements.
+    alike
+        The least cosine of every two displacements, by the least number of pairs.
     """
     products = _products(views)
     own = np.diag(products)
     squared = own[:, None] + own[None] - 2 * products
     found, shortest = None, np.inf
-    for i, j in combinations(range(len(squared)), 2):
-        cosines = _alike(products, squared, i, j)
-        pairs = [(i, j)]
-        for place in np.argsort(-cosines, axis=None, kind="stable"):
-            k, l = (int(n) for n in np.unravel_index(place, squared.shape))
-            if cosines[k, l] < least_cosine:
-                break
-            if all(_alike(products, squared, *pair)[k, l] >= least_cosine for pair in pairs[1:]):
-                pairs.append((k, l))
-        length = float(np.mean([np.sqrt(squared[pair]) for pair in pairs]))
-        if len(pairs) >= FEWEST_PAIRS and length < shortest:
+    for (fewest, least), (i, j) in product(alike.items(), combinations(range(len(squared)), 2)):
+        pairs = _like(products, squared, (i, j), least)
+        length = float(np.mean([np.sqrt(squared[pair]) for pair in pairs])) if len(pairs) >= fewest else np.inf
+        if length < shortest:
             between = [_alike(products, squared, *a)[b] for a, b in combinations(pairs, 2)]
             found, shortest = Shift(pairs, float(np.mean(between))), length
     return found
@@ -69,6 +64,18 @@ def without(views: list[Sums], joined: list[Sums], shift: Shift) -> list[Sums]:
         x, y = (part - np.outer(part @ along, along) for part in (view.x, view.y))
         changed.append(view._replace(x=x, y=y))
     return changed
+
+
+def _like(products: np.ndarray, squared: np.ndarray, first: tuple[int, int], least: float) -> list[tuple[int, int]]:
+    """A pair of clusters and all that are displaced like it, the most alike first, as far as they are like each other."""
+    cosines, pairs = _alike(products, squared, *first), [first]
+    for place in np.argsort(-cosines, axis=None, kind="stable"):
+        pair = tuple(int(n) for n in np.unravel_index(place, squared.shape))
+        if cosines[pair] < least:
+            break
+        if all(_alike(products, squared, *taken)[pair] >= least for taken in pairs[1:]):
+            pairs.append(pair)
+    return pairs
 
 
 def _alike(products: np.ndarray, squared: np.ndarray, i: int, j: int) -> np.ndarray:
