@@ -7,7 +7,7 @@
 end_to_end  `tl.deepclust` with its defaults on the GPU, with the number of clusters given (`ours`) and not (`chosen`), the same
             on the CPU, and scanpy's pipeline; a first run compiles. Cells of speed.py. On more than 250,000 only the GPU runs.
 steps       A training step of 256 cells, as it is and one kernel at a time, on the GPU and on the CPU; how many kernels it
-            has, the share of its time in which one of them runs, and how often the processor waits for the GPU.
+            has, the time in which one of them runs (a profiler slows them down), and how often the processor waits for the GPU.
 precision   The same step with products of matrices in TF32 and in bfloat16 (autocast), and what these do to the labels, against
             another `random_state`: agreement (ARI) with those of single precision, of whole runs with the defaults.
 compiled    The same step with the objective compiled by torch.compile; seconds of compilation, and the same agreement.
@@ -184,7 +184,7 @@ def steps(names, device="cuda"):
             "CPU, ms": cpu,
             "CPU / GPU": cpu / here,
             "kernels": round(n),
-            "busy": busy / here,
+            "of kernels, ms": busy,
             "waits": waits,
         }
 

@@ -33,7 +33,7 @@ CROSSED = ["cellbench_cell_lines", "cellbench_rnamix", "kang18_pbmc_ifnb"]
 N_TYPES = (3, 6, 12, 24)
 N_BRANCHES = (3, 4, 6, 8)
 COLUMNS = ["kind", "name", "resolution", "seed", "shifts", "n_joined", "ari_joined", "n_apart", "ari_apart"]
-SIZES = (0.1, 0.2, 0.3, 0.5)
+SIZES = (0.3, 0.4, 0.5, 0.7)
 
 
 def cells_of(kind, name, seed):
@@ -101,7 +101,7 @@ def tables():
     none["resolution"] = none["resolution"].map("resolution {:g}".format)
     cells = {"index": "name", "columns": "resolution", "sort": False}
     by_resolution = none.pivot_table("found", aggfunc=lambda found: f"{found.sum()} of {len(found)}", **cells)
-    rest = rows[rows["kind"] != "none"].assign(found=lambda r: r["shifts"] > 0)
+    rest = rows[rows["kind"] != "none"].sort_values(["kind", "name"]).assign(found=lambda r: r["shifts"] > 0)
     rest["name"] = rest["name"].where(rest["kind"] == "labelled", "batches, " + rest["name"])
     scores = rest.groupby(["kind", "name"], sort=False)[["n_apart", "n_joined", "ari_apart", "ari_joined"]].mean()
     scores.insert(0, "found", rest.groupby(["kind", "name"])["found"].agg(lambda f: f"{f.sum()} of {len(f)}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -44,12 +44,16 @@ def recurring(views: list[Sums], alike: Mapping[int, float] = ALIKE) -> Shift | 
     own = np.diag(products)
     squared = own[:, None] + own[None] - 2 * products
     found, shortest = None, np.inf
-    for (fewest, least), (i, j) in product(alike.items(), combinations(range(len(squared)), 2)):
-        pairs = _like(products, squared, (i, j), least)
-        length = float(np.mean([np.sqrt(squared[pair]) for pair in pairs])) if len(pairs) >= fewest else np.inf
-        if length < shortest:
-            between = [_alike(products, squared, *a)[b] for a, b in combinations(pairs, 2)]
-            found, shortest = Shift(pairs, float(np.mean(between))), length
+    for first in combinations(range(len(squared)), 2):
+        cosines = _alike(products, squared, *first)
+        for fewest, least in alike.items():
+            pairs = _like(products, squared, first, cosines, least)
+            if len(pairs) < fewest:
+                continue
+            length = float(np.mean([np.sqrt(squared[pair]) for pair in pairs]))
+            if length < shortest:
+                between = [_alike(products, squared, *a)[b] for a, b in combinations(pairs, 2)]
+                found, shortest = Shift(pairs, float(np.mean(between))), length
     return found
 
 
@@ -66,13 +70,14 @@ def without(views: list[Sums], joined: list[Sums], shift: Shift) -> list[Sums]:
     return changed
 
 
-def _like(products: np.ndarray, squared: np.ndarray, first: tuple[int, int], least: float) -> list[tuple[int, int]]:
+def _like(
+    products: np.ndarray, squared: np.ndarray, first: tuple[int, int], cosines: np.ndarray, least: float
+) -> list[tuple[int, int]]:
     """A pair of clusters and all that are displaced like it, the most alike first, as far as they are like each other."""
-    cosines, pairs = _alike(products, squared, *first), [first]
-    for place in np.argsort(-cosines, axis=None, kind="stable"):
-        pair = tuple(int(n) for n in np.unravel_index(place, squared.shape))
-        if cosines[pair] < least:
-            break
+    pairs = [first]
+    places = np.argwhere(cosines >= least)
+    for place in places[np.argsort(-cosines[tuple(places.T)], kind="stable")]:
+        pair = tuple(int(n) for n in place)
         if all(_alike(products, squared, *taken)[pair] >= least for taken in pairs[1:]):
             pairs.append(pair)
     return pairs
