@@ -3,12 +3,14 @@
     python benchmarks/shifts.py             everything, as in docs/benchmarks.md
     python benchmarks/shifts.py --runs 2    two runs of each row instead of five
 
+random    Points at random in the place of clusters (normal, in groups, along a walk), without noise: a shift is chance.
 none      Sets without a batch or treatment that goes across their types, random halves of their cells, at Leiden resolutions 1
           and 2: a shift that is found is a mistake, or biology that recurs. Simulated types (`simulate_types`, 3 to 24, with each
           its own programme) and lineages (`simulate_lineage`, 3 to 8 branches): a mistake.
 crossing  Simulated types of which each has cells of two batches, in which every gene's rate is multiplied by a factor, of the
           given standard deviation (of logarithms): ARI with the types when the shift is joined and when it is not.
-labelled  The sets in which batches or treatments go across types; nobody is told which. ARI with the types, with and without.
+labelled  The sets in which batches or treatments go across types; nobody is told which. ARI with the types, with and without, and
+          (`strict`) where a second shift has to be as clear as the first.
 
 Labels are used to score alone. Rows of random halves and of simulations differ by their seed.
 """
@@ -32,8 +34,51 @@ WITHOUT = [
 CROSSED = ["cellbench_cell_lines", "cellbench_rnamix", "kang18_pbmc_ifnb"]
 N_TYPES = (3, 6, 12, 24)
 N_BRANCHES = (3, 4, 6, 8)
-COLUMNS = ["kind", "name", "resolution", "seed", "shifts", "n_joined", "ari_joined", "n_apart", "ari_apart"]
+COLUMNS = [
+    "kind",
+    "name",
+    "resolution",
+    "seed",
+    "shifts",
+    "n_joined",
+    "ari_joined",
+    "n_apart",
+    "ari_apart",
+    "n_strict",
+    "ari_strict",
+]
+POINTS = [(8, 5), (12, 8), (16, 10), (20, 10), (20, 19), (30, 12), (30, 19)]
 SIZES = (0.3, 0.4, 0.5, 0.7)
+
+
+def at_random(layout, n_clusters, n_features, rng):
+    """Centres of clusters that know of no shift."""
+    import numpy as np
+
+    steps = rng.normal(size=(n_clusters, n_features))
+    if layout == "groups":
+        n_groups = max(2, n_clusters // 4)
+        return steps + 2 * rng.normal(size=(n_groups, n_features))[rng.integers(n_groups, size=n_clusters)]
+    return np.cumsum(steps, 0) if layout == "walk" else steps
+
+
+def chance(n_draws=40):
+    """In how many draws of points at random a shift is found."""
+    import numpy as np
+    import pandas as pd
+
+    from scdeepclust.diffusion import shifts
+    from scdeepclust.diffusion.signal import Sums
+
+    rng, table = np.random.default_rng(0), {}
+    for n_clusters, n_features in POINTS:
+        one, found = np.ones(n_clusters), {}
+        for layout in ("normal", "groups", "walk"):
+            draws = [at_random(layout, n_clusters, n_features, rng) for _ in range(n_draws)]
+            n = sum(shifts.recurring([Sums(x - x.mean(0), one, x - x.mean(0), one)]) is not None for x in draws)
+            found[layout] = f"{n} of {n_draws}"
+        table[f"{n_clusters} points, {n_features} dimensions"] = found
+    return pd.DataFrame(table).T
 
 
 def cells_of(kind, name, seed):
@@ -75,20 +120,24 @@ def crossing(size, seed, n_types=6):
 def work(kind, name, resolution, seed):
     """One row."""
     import scdeepclust as sdc
+    from scdeepclust.diffusion import shifts
 
     warnings.simplefilter("ignore")
     adata = cells_of(kind, name, seed)
     row = {"kind": kind, "name": name, "resolution": resolution, "seed": seed}
-    for join in (True,) if kind == "none" else (True, False):
+    then = shifts.ALIKE_THEN
+    for what in {"none": ["joined"], "crossing": ["joined", "apart"]}.get(kind, ["joined", "apart", "strict"]):
+        join = what != "apart"
+        shifts.ALIKE_THEN = shifts.ALIKE if what == "strict" else then
         options = {"resolution": resolution, "join_shifted": join, "drop_empty": True, "random_state": seed}
         sdc.tl.n_clusters(adata, key_added="found", **options)
         labels = adata.obs["found"].astype(str).to_numpy()
-        if join:
+        if what == "joined":
             row["shifts"] = adata.uns["found"]["shifts"]["shift"].nunique()
-        what = "joined" if join else "apart"
         row[f"n_{what}"] = adata.obs["found"].nunique()
         if kind != "none":
             row[f"ari_{what}"] = sdc.metrics.ari(adata.obs["cell_type"].astype(str).to_numpy(), labels)
+    shifts.ALIKE_THEN = then
     return row
 
 
@@ -103,10 +152,17 @@ def tables():
     by_resolution = none.pivot_table("found", aggfunc=lambda found: f"{found.sum()} of {len(found)}", **cells)
     rest = rows[rows["kind"] != "none"].sort_values(["kind", "name"]).assign(found=lambda r: r["shifts"] > 0)
     rest["name"] = rest["name"].where(rest["kind"] == "labelled", "batches, " + rest["name"])
-    scores = rest.groupby(["kind", "name"], sort=False)[["n_apart", "n_joined", "ari_apart", "ari_joined"]].mean()
+    scores = rest.groupby(["kind", "name"], sort=False)[COLUMNS[5:]].mean()
     scores.insert(0, "found", rest.groupby(["kind", "name"])["found"].agg(lambda f: f"{f.sum()} of {len(f)}"))
-    scores = scores.reset_index("kind", drop=True).round({"n_apart": 1, "n_joined": 1, "ari_apart": 3, "ari_joined": 3})
+    scores = (
+        scores.reset_index("kind", drop=True)
+        .round(dict.fromkeys(COLUMNS[5::2], 1) | dict.fromkeys(COLUMNS[6::2], 3))
+        .astype(object)
+    )
+    scores = scores.where(scores.notna(), "")
     return (
+        "Among points at random:",
+        harness.markdown(chance()),
         "In how many runs a shift was found where none is known, by the resolution that joining starts from:",
         harness.markdown(by_resolution),
         "Where one is; means over the runs:",

@@ -41,7 +41,10 @@ def test_every_parameter_of_every_method_is_asked_for(method):
     (when,) = tree("cluster").findall(f".//conditional[@name='method']/when[@value='{method.name}']")
     asked = {name_of(param): param for param in when.iter("param")}
     kind = type(method.small())
-    assert set(asked) == {field.name for field in fields(kind)} | {"min_signal", "join_shifted"}  # the front's own, beside n_clusters
+    assert set(asked) == {field.name for field in fields(kind)} | {
+        "min_signal",
+        "join_shifted",
+    }  # the front's own, beside n_clusters
     told = options.options(kind)
     for field in fields(kind):
         param, limits = asked[field.name], options._bounds(told[field.name].hint)

@@ -19,6 +19,7 @@ from sklearn.metrics import adjusted_rand_score
 import scdeepclust as sdc
 from scdeepclust import datasets, selection
 from scdeepclust.data import Inputs, read
+from scdeepclust.selection import evidence
 
 chooser = importlib.import_module("scdeepclust.selection.n_clusters")  # of the package, a function has that name
 
@@ -194,13 +195,13 @@ def test_a_cloud_in_a_representation_is_one_cluster():
 @pytest.fixture
 def without_a_split(monkeypatch):
     """Both halves are the same: clusters are judged by what they were found in."""
-    original = chooser.halve
+    original = evidence.halve
 
     def leaky(*arguments, **options):
         halves = original(*arguments, **options)
         return replace(halves, b=halves.a, y=halves.x)
 
-    monkeypatch.setattr(chooser, "halve", leaky)
+    monkeypatch.setattr(evidence, "halve", leaky)
 
 
 @pytest.mark.usefixtures("without_a_split")
@@ -219,9 +220,9 @@ def test_without_a_split_clusters_of_noise_gain_by_the_genes_they_were_found_in(
 
 def test_splits_of_genes_are_drawn_until_there_is_no_doubt(five, monkeypatch):
     """Five types are plain from one split; noise is asked of all."""
-    schemes, original = [], chooser.halve
+    schemes, original = [], evidence.halve
     monkeypatch.setattr(
-        chooser,
+        evidence,
         "halve",
         lambda raw, scheme, *rest, **options: (schemes.append(scheme), original(raw, scheme, *rest, **options))[1],
     )
@@ -696,7 +697,7 @@ def test_cells_of_equal_depth_may_come_in_any_order():
     rng = np.random.default_rng(0)
     x, depth = rng.normal(size=(300, 4)), np.full(300, 1000.0)
     labels = np.repeat([0, 1, 2], 100)
-    np.testing.assert_allclose(chooser._without_depth(x, depth, labels), x, atol=1e-12)
+    np.testing.assert_allclose(evidence._without_depth(x, depth, labels), x, atol=1e-12)
 
 
 def test_a_refusal_of_log_normalised_values_speaks_of_genes(lognorm):
