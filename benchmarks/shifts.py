@@ -4,6 +4,7 @@
     python benchmarks/shifts.py --runs 2    two runs of each row instead of five
 
 random    Points at random in the place of clusters (normal, in groups, along a walk), without noise: a shift is chance.
+grids     Points that are kinds of cells in batches, which differ by a multiple of what kinds differ by: what is taken for the shift.
 none      Sets without a batch or treatment that goes across their types, random halves of their cells, at Leiden resolutions 1
           and 2: a shift that is found is a mistake, or biology that recurs. Simulated types (`simulate_types`, 3 to 24, with each
           its own programme) and lineages (`simulate_lineage`, 3 to 8 branches): a mistake.
@@ -47,6 +48,7 @@ COLUMNS = [
     "n_strict",
     "ari_strict",
 ]
+GRIDS = [(4, 2), (8, 2), (6, 3), (4, 4), (8, 6)]
 POINTS = [(8, 5), (12, 8), (16, 10), (20, 10), (20, 19), (30, 12), (30, 19)]
 SIZES = (0.3, 0.4, 0.5, 0.7)
 
@@ -78,6 +80,30 @@ def chance(n_draws=40):
             n = sum(shifts.recurring([Sums(x - x.mean(0), one, x - x.mean(0), one)]) is not None for x in draws)
             found[layout] = f"{n} of {n_draws}"
         table[f"{n_clusters} points, {n_features} dimensions"] = found
+    return pd.DataFrame(table).T
+
+
+def grids(n_draws=20):
+    """How often batches, kinds of cells, or nothing is taken for a shift; by how much batches differ, for one of kinds."""
+    import numpy as np
+    import pandas as pd
+
+    from scdeepclust.diffusion import shifts
+    from scdeepclust.diffusion.signal import Sums
+
+    rng, table = np.random.default_rng(0), {}
+    for n_kinds, n_batches in GRIDS:
+        row = {}
+        for size in (0.25, 0.5, 1.0, 2.0):
+            taken = {"batches": 0, "kinds": 0, "nothing": 0}
+            for _ in range(n_draws):
+                kinds, batches = rng.normal(size=(n_kinds, 1, 15)), size * rng.normal(size=(1, n_batches, 15))
+                x = (kinds + batches + 0.15 * rng.normal(size=(n_kinds, n_batches, 15))).reshape(-1, 15)
+                found = shifts.recurring([Sums(x - x.mean(0), np.ones(len(x)), x - x.mean(0), np.ones(len(x)))])
+                right = found and all(i // n_batches == j // n_batches for i, j in found.pairs)
+                taken["batches" if right else "kinds" if found else "nothing"] += 1
+            row[f"batches, {size:g}"] = ", ".join(f"{what} {n}" for what, n in taken.items() if n)
+        table[f"{n_kinds} kinds, {n_batches} batches"] = row
     return pd.DataFrame(table).T
 
 
@@ -163,6 +189,8 @@ def tables():
     return (
         "Among points at random:",
         harness.markdown(chance()),
+        "Kinds of cells in batches, points as well, twenty draws: what is taken for the shift, by how much batches differ:",
+        harness.markdown(grids()),
         "In how many runs a shift was found where none is known, by the resolution that joining starts from:",
         harness.markdown(by_resolution),
         "Where one is; means over the runs:",

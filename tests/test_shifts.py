@@ -67,6 +67,22 @@ def test_it_is_found_where_three_pairs_satisfy_the_definition(n_clusters, n_feat
         assert len(found.pairs) >= 3
 
 
+def grid(n_types, n_batches, size, seed):
+    """Means of types in batches that differ by `size` times as much as types do, the batches of a type side by side."""
+    rng = np.random.default_rng(seed)
+    types, batches = rng.normal(size=(n_types, 1, 15)), rng.normal(size=(1, n_batches, 15)) * size
+    means = types + batches + rng.normal(size=(n_types, n_batches, 15)) * 0.15
+    return means.reshape(-1, 15)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_types_are_not_taken_for_shifts_where_batches_differ_by_more(seed):
+    """What tells two of six types apart recurs in each of three batches; what tells two batches apart, in all six types."""
+    assert shifts.recurring([view_of(grid(6, 3, 2.0, seed))]) is None
+    found = shifts.recurring([view_of(grid(6, 3, 0.5, seed))])
+    assert {first // 3 - second // 3 for first, second in found.pairs} == {0}
+
+
 def test_it_is_found_through_noise_and_in_features_of_their_own():
     """Views of halves of genes have no features in common."""
     views = [view_of(crossed(5, seed=seed)[0], noise=0.05, seed=seed) for seed in range(2)]

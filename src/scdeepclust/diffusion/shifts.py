@@ -12,16 +12,19 @@ if TYPE_CHECKING:
 
     from .signal import Sums
 
+    Pair = tuple[int, int]
+
 # Least cosine of every two displacements, by the number of pairs: clusters that lie at random have three of 0.8, four of 0.7
 # or five of 0.6 hardly ever, three of 0.6 often. Where one shift is found, three pairs of 0.6 are enough for another.
 ALIKE = {3: 0.8, 4: 0.7, 5: 0.6}
 ALIKE_THEN = {3: 0.6}
+ALIKE_COUNTED = 0.7  # where a shift and what tells the kinds of cells apart are counted against each other
 
 
 class Shift(NamedTuple):
     """Pairs of clusters, the second of each displaced from the first as in the others; mean cosine of the displacements."""
 
-    pairs: list[tuple[int, int]]
+    pairs: list[Pair]
     cosine: float
 
 
@@ -33,6 +36,10 @@ def recurring(views: list[Sums], alike: Mapping[int, float] = ALIKE) -> Shift | 
     :math:`\mu_l - \mu_j`: the clusters of a pair are the same kind of cells, and those of two pairs are not. Kinds of cells
     on either side of a large difference (lymphoid and myeloid) are displaced alike, too, but by more than kinds on one side.
 
+    Where several batches differ by more than kinds of cells do, what tells two kinds apart recurs as well, once in each
+    batch, and is shorter. So there is no shift if what leads from one pair to another recurs more often than what leads
+    from the first of a pair to the second.
+
     Parameters
     ----------
     views
@@ -40,21 +47,20 @@ def recurring(views: list[Sums], alike: Mapping[int, float] = ALIKE) -> Shift | 
     alike
         The least cosine of every two displacements, by the least number of pairs.
     """
-    products = _products(views)
-    own = np.diag(products)
-    squared = own[:, None] + own[None] - 2 * products
+    places = _Places(views)
     found, shortest = None, np.inf
-    for first in combinations(range(len(squared)), 2):
-        cosines = _alike(products, squared, *first)
+    for first in combinations(range(len(places.products)), 2):
         for fewest, least in alike.items():
-            pairs = _like(products, squared, first, cosines, least)
+            pairs = places.displaced_like(first, least)
             if len(pairs) < fewest:
                 continue
-            length = float(np.mean([np.sqrt(squared[pair]) for pair in pairs]))
+            length = float(np.mean([np.sqrt(places.squared[pair]) for pair in pairs]))
             if length < shortest:
-                between = [_alike(products, squared, *a)[b] for a, b in combinations(pairs, 2)]
-                found, shortest = Shift(pairs, float(np.mean(between))), length
-    return found
+                cosine = np.mean([places.cosines(one)[other] for one, other in combinations(pairs, 2)])
+                found, shortest = Shift(pairs, float(cosine)), length
+    if found and places.recur(found.pairs) >= places.recur(list(combinations([i for i, _ in found.pairs], 2))):
+        return found
+    return None
 
 
 def without(views: list[Sums], joined: list[Sums], shift: Shift) -> list[Sums]:
@@ -70,37 +76,39 @@ def without(views: list[Sums], joined: list[Sums], shift: Shift) -> list[Sums]:
     return changed
 
 
-def _like(
-    products: np.ndarray, squared: np.ndarray, first: tuple[int, int], cosines: np.ndarray, least: float
-) -> list[tuple[int, int]]:
-    """A pair of clusters and all that are displaced like it, the most alike first, as far as they are like each other."""
-    pairs = [first]
-    places = np.argwhere(cosines >= least)
-    for place in places[np.argsort(-cosines[tuple(places.T)], kind="stable")]:
-        pair = tuple(int(n) for n in place)
-        if all(_alike(products, squared, *taken)[pair] >= least for taken in pairs[1:]):
-            pairs.append(pair)
-    return pairs
+class _Places:
+    """Where clusters are, relative to each other and free of noise: products and squared distances of their means."""
 
+    def __init__(self, views: list[Sums]) -> None:
+        means = [_means(view) for view in views]
+        self.products = sum((x @ y.T + y @ x.T) / 2 for x, y in means) / len(views)
+        own = np.diag(self.products)
+        self.squared = own[:, None] + own[None] - 2 * self.products
 
-def _alike(products: np.ndarray, squared: np.ndarray, i: int, j: int) -> np.ndarray:
-    """Cosine of the displacement of j from i and that of each l from each k; -1 where the two pairs are not two kinds."""
-    towards = products[i] - products[j]
-    dots = towards[:, None] - towards[None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosines = dots / np.sqrt(squared[i, j] * squared)
-    across = np.minimum(squared[i][:, None], squared[j][None])
-    kinds = (squared > 0) & (np.maximum(squared, squared[i, j]) < across)
-    return np.where(kinds & (squared[i, j] > 0), cosines, -1.0)
+    def cosines(self, pair: Pair, *, kinds: bool = True) -> np.ndarray:
+        """Cosine of the displacement in a pair and that of each l from each k; -1 where these pairs are not two (`kinds`)."""
+        i, j = pair
+        towards = self.products[i] - self.products[j]
+        across = np.minimum(self.squared[i][:, None], self.squared[j][None])
+        longest = np.maximum(self.squared, self.squared[pair]) if kinds else 0.0
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosines = (towards[:, None] - towards[None]) / np.sqrt(self.squared[pair] * self.squared)
+        cosines[j], cosines[:, i] = -1.0, -1.0  # no cluster is in two pairs
+        return np.where((across > longest) & (self.squared > 0) & (self.squared[pair] > 0), cosines, -1.0)
 
+    def displaced_like(self, first: Pair, least: float, *, kinds: bool = True) -> list[Pair]:
+        """A pair and all that are displaced like it, the most alike first, as far as they are like each other."""
+        pairs, cosines = [first], self.cosines(first, kinds=kinds)
+        there = np.argwhere(cosines >= least)
+        for place in there[np.argsort(-cosines[tuple(there.T)], kind="stable")]:
+            pair = tuple(place.tolist())
+            if all(self.cosines(taken, kinds=kinds)[pair] >= least for taken in pairs[1:]):
+                pairs.append(pair)
+        return pairs
 
-def _products(views: list[Sums]) -> np.ndarray:
-    """Products of the clusters' means, clusters x clusters, free of noise; mean over views."""
-    found = 0.0
-    for view in views:
-        x, y = _means(view)
-        found = found + (x @ y.T + y @ x.T) / 2
-    return found / len(views)
+    def recur(self, pairs: list[Pair]) -> int:
+        """Between how many pairs the displacement in one of these recurs, however long it is; the most of them."""
+        return max(len(self.displaced_like(pair, ALIKE_COUNTED, kinds=False)) for pair in pairs)
 
 
 def _means(view: Sums) -> tuple[np.ndarray, np.ndarray]:
