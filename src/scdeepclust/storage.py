@@ -105,7 +105,9 @@ def _history(path: Path) -> pd.DataFrame:
 def _as_json(record: dict[str, Any]) -> dict[str, Any]:
     """A record, its tables as what JSON can hold."""
     return {
-        name: {TABLE: value.to_dict(orient="split")} if isinstance(value, pd.DataFrame) else value
+        name: {TABLE: value.to_dict(orient="list"), "dtypes": value.dtypes.astype(str).to_dict()}
+        if isinstance(value, pd.DataFrame)
+        else value
         for name, value in record.items()
     }
 
@@ -113,7 +115,9 @@ def _as_json(record: dict[str, Any]) -> dict[str, Any]:
 def _with_tables(record: dict[str, Any]) -> dict[str, Any]:
     """The reverse."""
     return {
-        name: pd.DataFrame(**value[TABLE]) if isinstance(value, dict) and set(value) == {TABLE} else value
+        name: pd.DataFrame(value[TABLE]).astype(value["dtypes"])
+        if isinstance(value, dict) and set(value) == {TABLE, "dtypes"}
+        else value
         for name, value in record.items()
     }
 

@@ -22,8 +22,10 @@ def joins_of(
             joined = [view.joined(join.i, join.j) for view in joined]
         shift = shifts.recurring(joined, shifts.ALIKE_THEN if n else shifts.ALIKE) if join_shifted else None
         if shift is None:
-            columns = ["shift", "cluster", "shifted", "cosine"]
-            return path, n_joins, pd.DataFrame(rows, columns=columns)
+            found = pd.DataFrame(
+                rows, columns=["shift", "cluster", "shifted", "cosine"], index=pd.RangeIndex(len(rows))
+            )
+            return path, n_joins, found.astype({"shift": np.int64, "cosine": np.float64})
         names = _names(signals.after(fine, path[:n_joins]), fine)
         rows += [(n, names[i], names[j], shift.cosine) for i, j in shift.pairs]
         views, n = shifts.without(views, joined, shift), n + 1
