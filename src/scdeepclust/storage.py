@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .model import Model
 
-FORMAT = 5
+FORMAT = 6
 SETTINGS, WEIGHTS, HISTORY = "model.json", "weights.safetensors", "history.json"
 TABLE = "table"  # the only key of what stands for a table in a record
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Pair = tuple[int, int]
 
 # Least cosine of every two displacements, by the number of pairs: clusters that lie at random have three of 0.8, four of 0.7
-# or five of 0.6 hardly ever, three of 0.6 often. Where one shift is found, three pairs of 0.6 are enough for another.
+# or five of 0.6 hardly ever, three of 0.6 more often. Where one shift is found, three pairs of 0.6 are enough for another.
 ALIKE = {3: 0.8, 4: 0.7, 5: 0.6}
 ALIKE_THEN = {3: 0.6}
 ALIKE_COUNTED = 0.7  # where a shift and what tells the kinds of cells apart are counted against each other
@@ -50,8 +50,9 @@ def recurring(views: list[Sums], alike: Mapping[int, float] = ALIKE) -> Shift | 
     places = _Places(views)
     found, shortest = None, np.inf
     for first in combinations(range(len(places.products)), 2):
+        cosines = places.cosines(first)
         for fewest, least in alike.items():
-            pairs = places.displaced_like(first, least)
+            pairs = places.displaced_like(first, least, cosines) if (cosines >= least).sum() >= fewest - 1 else [first]
             if len(pairs) < fewest:
                 continue
             length = float(np.mean([np.sqrt(places.squared[pair]) for pair in pairs]))
@@ -96,9 +97,9 @@ class _Places:
         cosines[j], cosines[:, i] = -1.0, -1.0  # no cluster is in two pairs
         return np.where((across > longest) & (self.squared > 0) & (self.squared[pair] > 0), cosines, -1.0)
 
-    def displaced_like(self, first: Pair, least: float, *, kinds: bool = True) -> list[Pair]:
+    def displaced_like(self, first: Pair, least: float, cosines: np.ndarray, *, kinds: bool = True) -> list[Pair]:
         """A pair and all that are displaced like it, the most alike first, as far as they are like each other."""
-        pairs, cosines = [first], self.cosines(first, kinds=kinds)
+        pairs = [first]
         there = np.argwhere(cosines >= least)
         for place in there[np.argsort(-cosines[tuple(there.T)], kind="stable")]:
             pair = tuple(place.tolist())
@@ -108,7 +109,8 @@ class _Places:
 
     def recur(self, pairs: list[Pair]) -> int:
         """Between how many pairs the displacement in one of these recurs, however long it is; the most of them."""
-        return max(len(self.displaced_like(pair, ALIKE_COUNTED, kinds=False)) for pair in pairs)
+        like = (self.displaced_like(p, ALIKE_COUNTED, self.cosines(p, kinds=False), kinds=False) for p in pairs)
+        return max(map(len, like))
 
 
 def _means(view: Sums) -> tuple[np.ndarray, np.ndarray]:

@@ -47,7 +47,7 @@ def connectivities_of(x: Tensor, n_neighbors: int, *, random_state: int = 0) -> 
         indices = neighbors_of(x, n_others(n_neighbors, len(x)), random_state=random_state)
         distances = torch.stack([(x - x.index_select(0, column)).norm(dim=1) for column in indices.T], 1)
         return umap_weights(indices.cpu().numpy(), distances.cpu().numpy())
-    return connectivities(x.numpy(), n_neighbors, random_state=random_state)
+    return connectivities(x.cpu().numpy(), n_neighbors, random_state=random_state)
 
 
 def nearest(

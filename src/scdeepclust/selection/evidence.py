@@ -61,7 +61,7 @@ def gain_over_one(splits: Iterator[Halves], raw: Raw, seed: int, device: torch.d
     for n, halves in enumerate(splits, 1):
         best = np.zeros(len(raw))
         alike = alike_in_depth(halves, raw) if raw.kind == "lognorm" else halves
-        x = torch.as_tensor(alike.x, device=device)
+        x = torch.as_tensor(alike.x, dtype=torch.float32, device=device)
         for labels in diffusion.communities_at(x, GUARD_RESOLUTIONS, random_state=seed):
             if not labels.any():
                 continue

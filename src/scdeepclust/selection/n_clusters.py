@@ -63,10 +63,11 @@ class Choice:
         logger.info("number of clusters: %d (%s)", self.record["n_clusters"], self.record["chosen_by"])
         for _, pairs in self.record["shifts"].groupby("shift"):
             apart = ", ".join(f"{a} from {b}" for a, b in zip(pairs["cluster"], pairs["shifted"], strict=True))
+            given = "partitions" in self.record
             logger.warning(
-                "Before joining, one and the same shift tells clusters apart (%s), as a batch or a treatment does; they are "
-                "compared without it. If a column of obs names it, give batch_key; to keep such clusters apart, give "
-                "join_shifted=False.",
+                "%s one and the same shift tells clusters apart (%s), as a batch or a treatment does; they are compared "
+                "without it. If a column of obs names it, give batch_key; if it ought to count, give join_shifted=False.",
+                "In the partition chosen," if given else "Before joining,",
                 apart,
             )
         if self.n_clusters == 1:
@@ -133,7 +134,9 @@ def choose_n_clusters(  # noqa: PLR0913 each of these changes the choice
     few, splits, gain, error, rng = evidence.few, evidence.splits, evidence.gain, evidence.error, deepcopy(evidence.rng)
     if start is None:
         fitted, x = features(inputs, few, seed, device)
-        fine = diffusion.communities(torch.as_tensor(x, device=device), resolution=resolution, random_state=seed)
+        fine = diffusion.communities(
+            torch.as_tensor(x, dtype=torch.float32, device=device), resolution=resolution, random_state=seed
+        )
     else:
         fine = np.unique(start[cells], return_inverse=True)[1]
     fine = signals.by_size(fine)
