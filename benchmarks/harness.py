@@ -69,9 +69,9 @@ def publish(path, text):
     print(text)
 
 
-def markdown(frame):
-    """A frame as a table."""
-    head = ["", *map(str, frame.columns)]
+def markdown(frame, corner=""):
+    """A frame as a table, with a word above its index."""
+    head = [corner, *map(str, frame.columns)]
     rows = zip(frame.index, frame.to_numpy(), strict=True)
     lines = [head, ["---"] * len(head), *([str(i), *map(str, row)] for i, row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

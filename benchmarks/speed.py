@@ -29,6 +29,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
+import harness
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 N_CLUSTERS = 8
@@ -201,13 +203,14 @@ def process(n_obs):
 
 
 def markdown(title, rows):
-    head = list(rows[0])
-    lines = [
-        head,
-        ["---"] * len(head),
-        *([f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows),
-    ]
-    return f"### {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    """A titled table of rows that name their columns."""
+    import pandas as pd
+
+    text = pd.DataFrame(rows, dtype=object).map(
+        lambda value: f"{value:.2f}" if isinstance(value, float) else str(value)
+    )
+    corner = text.columns[0]
+    return f"### {title}\n\n{harness.markdown(text.set_index(corner), corner)}\n"
 
 
 def write(path, title, rows):

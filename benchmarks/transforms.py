@@ -38,7 +38,7 @@ def work(name, seeds):
 
     from scdeepclust import diffusion
     from scdeepclust.data import Inputs, read
-    from scdeepclust.diffusion import prediction, signal
+    from scdeepclust.diffusion import prediction
     from scdeepclust.selection.halves import halve
     from scdeepclust.selection.n_clusters import choose_n_clusters
 
@@ -62,7 +62,7 @@ def work(name, seeds):
                 halves = halve(raw, "count_split", inputs, rng, seed=seed)
                 for x, other in ((halves.x, halves.b), (halves.y, halves.a)):
                     scores["given"].append(prediction.poisson_gain(other.values, k_means(x)).mean())
-                    found = signal.nearest(x, choice.labels)
+                    found = diffusion.nearest_mean(x, choice.labels)
                     scores["chosen"].append(prediction.poisson_gain(other.values, found).mean())
             found = {"given": k_means(Inputs(**inputs.config).fit(raw, seed=seed).numpy()), "chosen": choice.labels}
             row = {"dataset": name, "seed": seed, "transform": transform, "gene_scaling": scaling}

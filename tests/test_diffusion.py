@@ -550,13 +550,13 @@ def test_the_nearest_mean():
     x, labels = rng.normal(size=(40, 3)), np.arange(40) % 4
     means = np.stack([x[labels == k].mean(0) for k in range(4)])
     wanted = ((x[:, None] - means[None]) ** 2).sum(2).argmin(1)
-    np.testing.assert_array_equal(signal.nearest(x, labels), wanted)
+    np.testing.assert_array_equal(diffusion.nearest_mean(x, labels), wanted)
 
 
 def test_no_cell_is_nearest_to_a_cluster_without_cells():
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(40, 3)), np.array([0, 2]).repeat(20)
-    assert set(signal.nearest(x, labels)) == {0, 2}
+    assert set(diffusion.nearest_mean(x, labels)) == {0, 2}
 
 
 # ---------------------------------------------------------------------------------------------------------- what is gained

@@ -41,7 +41,8 @@ def nonempty(adata):
 def choose(adata, *, seed=0, use_rep=None, **options):
     """What the front does, without the curve that decides nothing."""
     raw = read(adata, mask_var=None, use_rep=use_rep)
-    return selection.choose_n_clusters(raw, Inputs(raw.kind, "sqrt", 0.5, 20), curve=False, seed=seed, **options)
+    rules = selection.Rules(**options)
+    return selection.choose_n_clusters(raw, Inputs(raw.kind, "sqrt", 0.5, 20), rules, curve=False, seed=seed)
 
 
 def is_finer(fine, coarse):

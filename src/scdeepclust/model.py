@@ -30,7 +30,7 @@ from .distributed import from_rank_zero, gathered, n_processes, rank, total
 from .metrics.lineage import lineage_preservation
 from .results import NOISE, versions
 from .seeding import forked, reseed
-from .selection import choose_n_clusters
+from .selection import Rules, choose_n_clusters
 from .train import Trainer, kept_threads
 
 if TYPE_CHECKING:
@@ -527,12 +527,11 @@ class Model:
             self.choice = {"chosen_by": self.method.finds_number}
             return None
         logger.info("choosing the number of clusters")
-        options = {"join_shifted": self.selection["join_shifted"]}
-        if (signal := self.selection["min_signal"]) is not None:
-            options["min_signal"] = signal
+        named = {name: self.selection[name] for name in ("min_signal", "join_shifted")}
+        rules = Rules(**{name: value for name, value in named.items() if value is not None})
         choice = from_rank_zero(
             lambda: choose_n_clusters(
-                raw, self.method.inputs(raw.kind), curve=False, seed=self.seed, device=self.device, **options
+                raw, self.method.inputs(raw.kind), rules, curve=False, seed=self.seed, device=self.device
             )
         )
         choice.announce()

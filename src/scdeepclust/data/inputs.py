@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from .. import views
@@ -15,9 +14,12 @@ from .cells import CHUNK, Cells, one_hot
 from .checks import one_of, whole_number
 from .components import moments, principal_components
 from .correction import Correction
+from .raw import over_rows, with_data
 from .rows import Rows
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
     from ..losses.representation.reconstruction import Counts
     from .raw import Raw
 
@@ -173,15 +175,15 @@ class Inputs(Resizable):
         matrix = raw.values
         if self.kind != "counts":
             return matrix
-        data = matrix.data / np.repeat(self.size(raw), np.diff(matrix.indptr))
-        data = np.sqrt(data, out=data) if self.transform == "sqrt" else np.log1p(data, out=data)
-        return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+        values = over_rows(matrix, self.size(raw))
+        (np.sqrt if self.transform == "sqrt" else np.log1p)(values.data, out=values.data)
+        return values
 
     def _scaled(self, values: sparse.csr_array) -> sparse.csr_array:
         """Scaled and clipped values; centring is left to what follows, so that zeros stay unstored."""
         data = values.data / self.scale.cpu().numpy()[values.indices]
         np.minimum(data, self.ceiling.cpu().numpy()[values.indices], out=data)
-        return sparse.csr_array((data, values.indices, values.indptr), shape=values.shape)
+        return with_data(values, data)
 
     def project(self, raw: Raw) -> Tensor:
         """Features of cells by the fitted components."""
@@ -234,8 +236,7 @@ class Inputs(Resizable):
         """Mean of each gene over cells, in the units of :meth:`expression`."""
         values = raw.values
         if self.kind == "counts":
-            data = values.data / np.repeat(self.size(raw), np.diff(values.indptr))
-            values = sparse.csr_array((data, values.indices, values.indptr), shape=values.shape)
+            values = over_rows(values, self.size(raw))
         return torch.from_numpy(moments(values)[0].astype(np.float32))
 
     def cells(

@@ -101,6 +101,16 @@ def spread(values: np.ndarray, where: np.ndarray | Sequence[int], n_obs: int, *,
     return found
 
 
+def with_data(values: sparse.csr_array, data: np.ndarray) -> sparse.csr_array:
+    """Other values in the same places, which are shared and not copied."""
+    return sparse.csr_array((data, values.indices, values.indptr), shape=values.shape)
+
+
+def over_rows(values: sparse.csr_array, divisor: np.ndarray) -> sparse.csr_array:
+    """Each row divided by a number of its own."""
+    return with_data(values, values.data / np.repeat(divisor, np.diff(values.indptr)))
+
+
 def as_csr(values: Any) -> sparse.csr_array:
     """Float32 CSR with sorted indices and no stored zeros; the caller's arrays are never written to."""
     given = values

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
+from .centres import means, nearest_to
 from .graph import average
 from .kmeans import fewer_allowed
 from .tensors import connectivities_of
@@ -143,30 +143,31 @@ def additive(
     return [*fixed, *best[len(fixed) :]]
 
 
-def nearest_to(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """The centre that is nearest to each cell."""
-    return ((centres**2).sum(1) - 2 * x @ centres.T).argmin(1)
-
-
-def means(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean of each cluster, clusters x features; labels below zero are none."""
-    return np.stack([z[labels == k].mean(0) for k in np.unique(labels[labels >= 0])]).astype(np.float32)
-
-
 def communities(
-    z: np.ndarray | Tensor, *, n_neighbors: int = 15, resolution: float = 1.0, random_state: int = 0
+    z: np.ndarray,
+    *,
+    n_neighbors: int = 15,
+    resolution: float = 1.0,
+    random_state: int = 0,
+    device: torch.device | None = None,
 ) -> np.ndarray:
     """Leiden communities of the nearest-neighbour graph (Traag 2019, doi 10.1038/s41598-019-41695-z)."""
-    return communities_at(z, [resolution], n_neighbors=n_neighbors, random_state=random_state)[0]
+    return communities_at(z, [resolution], n_neighbors=n_neighbors, random_state=random_state, device=device)[0]
 
 
 def communities_at(
-    z: np.ndarray | Tensor, resolutions: Sequence[float], *, n_neighbors: int = 15, random_state: int = 0
+    z: np.ndarray,
+    resolutions: Sequence[float],
+    *,
+    n_neighbors: int = 15,
+    random_state: int = 0,
+    device: torch.device | None = None,
 ) -> list[np.ndarray]:
-    """Leiden communities at several resolutions of one graph."""
+    """Leiden communities at several resolutions of one graph, whose neighbours a device finds."""
     if not len(resolutions):
         return []
-    graph = connectivities_of(torch.as_tensor(z), n_neighbors, random_state=random_state)
+    x = torch.as_tensor(z, dtype=torch.float32, device=device)
+    graph = connectivities_of(x, n_neighbors, random_state=random_state)
     return [communities_of(graph, resolution, random_state=random_state) for resolution in resolutions]
 
 

@@ -23,7 +23,7 @@ def held_out_loss(y: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     found = sums(y, y, labels)
     n = found.n_y[labels]
-    means = (found.y / np.maximum(found.n_y, 1)[:, None])[labels]
+    means = found.means()[1][labels]
     factor = np.where(n > 1, n / np.maximum(n - 1, 1), 1.0)
     means[n == 1] = y.mean(0)
     return ((y - means) ** 2).sum(1) * factor**2
@@ -58,8 +58,7 @@ def poisson_gain(counts: sparse.csr_array, labels: np.ndarray) -> np.ndarray:
     """
     depth = counts.sum(1)
     share = np.minimum(np.median(depth) / np.maximum(depth, 1), 1).astype(np.float32)
-    values = counts.data * np.repeat(share, np.diff(counts.indptr))
-    counts = counts.__class__((values, counts.indices, counts.indptr), shape=counts.shape)
+    counts = counts.multiply(share[:, None]).tocsr()
     member = np.zeros((labels.max() + 1, len(labels)), dtype=np.float32)
     member[labels, np.arange(len(labels))] = 1
     found = np.asarray((counts.T @ member.T).T, dtype=np.float64)

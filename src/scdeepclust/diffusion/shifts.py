@@ -69,7 +69,7 @@ def without(views: list[Sums], joined: list[Sums], shift: Shift) -> list[Sums]:
     first, second = map(list, zip(*shift.pairs, strict=True))
     changed = []
     for view, whole in zip(views, joined, strict=True):
-        means = sum(_means(whole))
+        means = sum(whole.means())
         along = (means[second] - means[first]).mean(0)
         along /= np.linalg.norm(along)
         x, y = (part - np.outer(part @ along, along) for part in (view.x, view.y))
@@ -81,7 +81,7 @@ class _Places:
     """Where clusters are, relative to each other and free of noise: products and squared distances of their means."""
 
     def __init__(self, views: list[Sums]) -> None:
-        means = [_means(view) for view in views]
+        means = [view.means() for view in views]
         self.products = sum((x @ y.T + y @ x.T) / 2 for x, y in means) / len(views)
         own = np.diag(self.products)
         self.squared = own[:, None] + own[None] - 2 * self.products
@@ -111,7 +111,3 @@ class _Places:
         """Between how many pairs the displacement in one of these recurs, however long it is; the most of them."""
         like = (self.displaced_like(p, ALIKE_COUNTED, self.cosines(p, kinds=False), kinds=False) for p in pairs)
         return max(map(len, like))
-
-
-def _means(view: Sums) -> tuple[np.ndarray, np.ndarray]:
-    return view.x / np.maximum(view.n_x, 1)[:, None], view.y / np.maximum(view.n_y, 1)[:, None]

@@ -19,6 +19,10 @@ class Sums(NamedTuple):
     y: np.ndarray
     n_y: np.ndarray
 
+    def means(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means of the two views, clusters x features; zero where there are no cells."""
+        return self.x / np.maximum(self.n_x, 1)[:, None], self.y / np.maximum(self.n_y, 1)[:, None]
+
     def joined(self, i: int, j: int) -> Sums:
         """The same with cluster j put into cluster i."""
         return Sums(*(_joined(part, i, j) for part in self))
@@ -72,8 +76,7 @@ def squared_distances(views: list[Sums]) -> np.ndarray:
     """
     found = 0.0
     for view in views:
-        x = view.x / np.maximum(view.n_x, 1)[:, None]
-        y = view.y / np.maximum(view.n_y, 1)[:, None]
+        x, y = view.means()
         product = x @ y.T
         product = (product + product.T) / 2
         own = np.diag(product)
@@ -133,12 +136,3 @@ def by_size(labels: np.ndarray) -> np.ndarray:
     """The same partition, numbered from the largest cluster."""
     rank = np.argsort(np.argsort(-np.bincount(labels), kind="stable"), kind="stable")
     return rank[labels]
-
-
-def nearest(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Cluster whose mean in `x` is nearest to each cell."""
-    found = sums(x, x, labels)
-    means = found.x / np.maximum(found.n_x, 1)[:, None]
-    distance = (means**2).sum(1) - 2 * x @ means.T
-    distance[:, found.n_x == 0] = np.inf
-    return distance.argmin(1)

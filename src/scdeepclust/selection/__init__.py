@@ -7,10 +7,12 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "among": ["choose_partition"],
         "grid": ["Grid"],
         "halves": ["SCHEMES", "resolve_scheme"],
+        "joining": ["Rules"],
         "neighbors": ["Search", "choose_neighbors", "local_neighbors"],
         "partitions": ["partition_losses"],
-        "n_clusters": ["Choice", "choose_n_clusters", "choose_partition"],
+        "n_clusters": ["Choice", "choose_n_clusters"],
     },
 )

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
 
 from .. import diffusion
@@ -16,6 +15,8 @@ from .halves import halve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import torch
 
     from ..data import Inputs, Raw
     from .halves import Halves
@@ -61,8 +62,7 @@ def gain_over_one(splits: Iterator[Halves], raw: Raw, seed: int, device: torch.d
     for n, halves in enumerate(splits, 1):
         best = np.zeros(len(raw))
         alike = alike_in_depth(halves, raw) if raw.kind == "lognorm" else halves
-        x = torch.as_tensor(alike.x, dtype=torch.float32, device=device)
-        for labels in diffusion.communities_at(x, GUARD_RESOLUTIONS, random_state=seed):
+        for labels in diffusion.communities_at(alike.x, GUARD_RESOLUTIONS, random_state=seed, device=device):
             if not labels.any():
                 continue
             if raw.kind == "counts":
@@ -113,7 +113,7 @@ def sums(halves: Halves, labels: np.ndarray, rng: np.random.Generator) -> list[s
         return [signals.sums(halves.x, halves.y, labels)]
     found, n = [], labels.max() + 1
     for x, y in ((halves.x, halves.y), (halves.y, halves.x)):
-        groups = signals.nearest(x, labels)
+        groups = diffusion.nearest_mean(x, labels)
         of_x = rng.permuted(np.arange(len(labels)) % 2 == 0)
         found.append(signals.sums(y, y, groups, of_x=of_x, n_clusters=n))
     return found
@@ -134,5 +134,5 @@ def stability(splits: list[Halves], labels: np.ndarray) -> float:
     """Adjusted Rand index of the clusters that a cell's two halves, each alone, put it in."""
     from sklearn.metrics import adjusted_rand_score
 
-    pairs = [(signals.nearest(s.x, labels), signals.nearest(s.y, labels)) for s in splits]
+    pairs = [(diffusion.nearest_mean(s.x, labels), diffusion.nearest_mean(s.y, labels)) for s in splits]
     return float(np.mean([adjusted_rand_score(*pair) for pair in pairs]))

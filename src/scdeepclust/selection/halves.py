@@ -12,7 +12,7 @@ from scipy import sparse
 from .. import diffusion
 from ..data.checks import one_of
 from ..data.inputs import CPU
-from ..data.raw import to_median_depth
+from ..data.raw import over_rows, to_median_depth, with_data
 
 if TYPE_CHECKING:
     import torch
@@ -116,9 +116,8 @@ def log_normalised(raw: Raw) -> sparse.csr_array:
         return sparse.csr_array(raw.values)
     if raw.kind == "lognorm":
         return raw.values
-    factor = np.repeat(to_median_depth(raw.totals), np.diff(raw.values.indptr))
-    data = np.log1p(raw.values.data * factor).astype(np.float32)
-    return sparse.csr_array((data, raw.values.indices, raw.values.indptr), shape=raw.values.shape)
+    at_median = over_rows(raw.values, 1 / to_median_depth(raw.totals))
+    return with_data(at_median, np.log1p(at_median.data).astype(np.float32))
 
 
 def features(inputs: Inputs, raw: Raw, seed: int, device: torch.device = CPU) -> tuple[Inputs, np.ndarray]:

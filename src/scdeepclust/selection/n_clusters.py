@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import torch
 
 from .. import diffusion
 from ..data.inputs import CPU
@@ -17,21 +14,20 @@ from ..data.raw import spread
 from ..diffusion import prediction
 from ..diffusion import signal as signals
 from .curve import curve_of
-from .evidence import alike_in_depth, evidence_of, reproducible, stability, sums
-from .halves import cells_to_split, features, need_labelled, resolve_scheme
-from .joining import joins_of, table_of
+from .evidence import evidence_of
+from .halves import cells_to_split, features, resolve_scheme
+from .joining import Rules, joined
 
 if TYPE_CHECKING:
+    import torch
+
     from ..data import Inputs, Raw
     from .evidence import Evidence
 
 logger = logging.getLogger(__name__)
 
 MOST_CELLS = 20_000  # a random sample of more: the number hardly depends on them
-MIN_ERRORS = 3.0  # standard errors above zero that the gain over a single cluster must be
-# Adjusted Rand index of the clusters that two halves of a cell's molecules put it in, which clusters must reach. Where all
-# signal is weak, a share of it is mostly noise. (Halves of genes or of features agree less, and by their number.)
-STABLE = 0.55
+DEFAULT = Rules()
 
 
 @dataclass(frozen=True)
@@ -74,15 +70,11 @@ class Choice:
             logger.warning("Nothing suggests more than one cluster; give n_clusters to have more.")
 
 
-def choose_n_clusters(  # noqa: PLR0913 each of these changes the choice
+def choose_n_clusters(
     raw: Raw,
     inputs: Inputs,
+    rules: Rules = DEFAULT,
     *,
-    scheme: str = "auto",
-    min_signal: float = 0.065,
-    resolution: float = 1.0,
-    join_shifted: bool = True,
-    n_splits: int = 3,
     curve: bool = True,
     seed: int = 0,
     device: torch.device = CPU,
@@ -97,16 +89,8 @@ def choose_n_clusters(  # noqa: PLR0913 each of these changes the choice
         What was read.
     inputs
         How features are derived.
-    scheme
-        `"count_split"`, `"gene_split"` or `"auto"`.
-    min_signal
-        Share of the reproducible signal (square-root form) that two clusters must differ by.
-    resolution
-        Of the Leiden communities to start from.
-    join_shifted
-        Whether what differs by a shift that recurs between clusters is joined, as if the shift were not there.
-    n_splits
-        Independent splits.
+    rules
+        How clusters are compared and joined.
     curve
         Whether to add loss, stability and knee of every number of clusters, which decide nothing.
     seed
@@ -114,13 +98,13 @@ def choose_n_clusters(  # noqa: PLR0913 each of these changes the choice
     device
         Where components and neighbours are computed; all else is the processor's.
     start
-        A partition to start from instead, -1 for cells without a label.
+        A partition to start from instead of communities, -1 for cells without a label.
     known
         Where what was found of cells is kept, for other partitions of the same.
     """
-    scheme = resolve_scheme(scheme, raw)
+    rules = replace(rules, scheme=resolve_scheme(rules.scheme, raw))
     rng = np.random.default_rng(seed)
-    everyone = cells = cells_to_split(raw, scheme)
+    everyone = cells = cells_to_split(raw, rules.scheme)
     if start is not None:
         everyone = cells = np.intersect1d(cells, np.flatnonzero(start >= 0))
     if len(cells) > MOST_CELLS:
@@ -128,58 +112,32 @@ def choose_n_clusters(  # noqa: PLR0913 each of these changes the choice
     known = {} if known is None else known
     if cells.tobytes() not in known:
         known[cells.tobytes()] = evidence_of(
-            raw.cells(cells), inputs, scheme, rng, n_splits=n_splits, seed=seed, device=device
+            raw.cells(cells), inputs, rules.scheme, rng, n_splits=rules.n_splits, seed=seed, device=device
         )
     evidence = known[cells.tobytes()]
-    few, splits, gain, error, rng = evidence.few, evidence.splits, evidence.gain, evidence.error, deepcopy(evidence.rng)
     if start is None:
-        fitted, x = features(inputs, few, seed, device)
-        fine = diffusion.communities(
-            torch.as_tensor(x, dtype=torch.float32, device=device), resolution=resolution, random_state=seed
-        )
+        fitted, x = features(inputs, evidence.few, seed, device)
+        fine = diffusion.communities(x, resolution=rules.resolution, random_state=seed, device=device)
     else:
         fine = np.unique(start[cells], return_inverse=True)[1]
     fine = signals.by_size(fine)
-    if scheme == "count_split":
-        splits = [alike_in_depth(halves, few, fine) for halves in splits]
-    structured = gain > MIN_ERRORS * error
-    path, n_joins, found = joins_of(
-        [view for s in splits for view in sums(s, fine, rng)],
-        fine,
-        float(np.mean([reproducible(s, seed) for s in splits])),
-        min_signal,
-        join_shifted=join_shifted and structured,
-    )
-    n_joins = n_joins if structured else len(path)
-    chosen_by = "signal share" if structured else "no cluster tells more than a single one does"
-    labels = signals.by_size(signals.after(fine, path[:n_joins]))
-    while scheme == "count_split" and n_joins < len(path) and stability(splits, labels) < STABLE:
-        chosen_by = "agreement of halves"
-        n_joins += 1
-        labels = signals.by_size(signals.after(fine, path[:n_joins]))
+    found = joined(evidence, fine, rules, seed)
     record = {
-        "n_clusters": int(labels.max()) + 1,
-        "chosen_by": chosen_by,
-        "params": {
-            "scheme": scheme,
-            "min_signal": min_signal,
-            "resolution": resolution,
-            "join_shifted": join_shifted,
-            "n_splits": n_splits,
-        },
+        "n_clusters": int(found.labels.max()) + 1,
+        "chosen_by": found.chosen_by,
+        "params": asdict(rules),
         "n_cells": len(cells),
-        "joins": table_of(fine, path, n_joins),
-        "shifts": found,
-        "stability": stability(splits, labels),
-        "stability_fine": stability(splits, fine),
-        "gain": gain,
-        "gain_se": error,
+        **found.record,
+        "gain": evidence.gain,
+        "gain_se": evidence.error,
     }
     if curve:
-        table = curve_of(splits, seed)
+        table = curve_of(found.splits, seed)
         record |= {"curve": table, "knee": prediction.knee(table["n_clusters"].to_numpy(), table["loss"].to_numpy())}
-    if len(cells) < len(everyone):
-        of_fine = labels[np.unique(fine, return_index=True)[1]]
+    if len(cells) == len(everyone):
+        labels = found.labels
+    else:
+        of_fine = found.labels[np.unique(fine, return_index=True)[1]]
         if start is None:
             fine = _nearest_known(fitted.project(raw).numpy()[everyone], np.isin(everyone, cells), fine)
         else:
@@ -189,49 +147,9 @@ def choose_n_clusters(  # noqa: PLR0913 each of these changes the choice
     return Choice(*(spread(some, everyone, len(raw), missing=-1) for some in (labels, fine)), record)
 
 
-def choose_partition(
-    raw: Raw, inputs: Inputs, partitions: dict[str, np.ndarray], *, min_signal: float, **options: Any
-) -> Choice:
-    """Choose among given partitions: the finest of which no two clusters would be joined.
-
-    Where joining changes all of them, the one that it changes least (adjusted Rand index) is taken.
-
-    Parameters
-    ----------
-    raw, inputs
-        As in :func:`choose_n_clusters`.
-    partitions
-        Labels by name, -1 for cells without one.
-    min_signal, **options
-        As in :func:`choose_n_clusters`.
-    """
-    from sklearn.metrics import adjusted_rand_score
-
-    found, rows, known = {}, [], {}
-    cells = cells_to_split(raw, resolve_scheme(options.get("scheme", "auto"), raw))
-    for name, start in partitions.items():
-        need_labelled(name, start, cells)
-        choice = choose_n_clusters(raw, inputs, start=start, min_signal=min_signal, curve=False, known=known, **options)
-        found[name] = choice
-        labelled = choice.fine >= 0
-        unchanged = adjusted_rand_score(choice.fine[labelled], choice.labels[labelled])
-        joins = choice.record["joins"]["signal"]
-        least = float(joins.iloc[0]) if len(joins) else np.inf
-        rows.append(
-            (name, int(choice.fine.max()) + 1, choice.n_clusters, least, unchanged, choice.record["stability_fine"])
-        )
-    columns = ["partition", "n_clusters", "n_joined", "least_signal", "unchanged", "stability"]
-    table = pd.DataFrame(rows, columns=columns)
-    best = table.sort_values(["unchanged", "n_clusters"], ascending=False).iloc[0]["partition"]
-    choice = found[best]
-    how = {"chosen": best, "chosen_by": "changed least by joining", "partitions": table}
-    own = {"n_clusters": int(choice.fine.max()) + 1, "joins": choice.record["joins"].assign(done=False)}
-    return Choice(choice.fine, choice.fine, {**choice.record, **how, **own})
-
-
 def _nearest_known(z: np.ndarray, known: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Labels of cells that have one, and for the others that of the cluster whose mean is nearest."""
-    found = diffusion.nearest_to(z, diffusion.means(z[known], labels))
+    found = diffusion.nearest_mean(z, labels, among=known)
     found[known] = labels
     return found
 

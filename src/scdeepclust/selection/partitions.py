@@ -63,7 +63,8 @@ def partition_losses(
         target = log_normalised(halves.b)
         source = log_normalised(halves.a) if halves.same_axes else target
         graph = diffusion.kernel(*diffusion.neighbors(halves.x, n_neighbors, random_state=seed))
-        found = {name: _by_half(halves.x, labels[cells]) for name, labels in partitions.items()}
+        # Given labels have seen both halves, so each cell gets the cluster that its first half is nearest to.
+        found = {name: diffusion.nearest_mean(halves.x, labels[cells]) for name, labels in partitions.items()}
         communities = diffusion.communities_at(halves.x, resolutions, n_neighbors=n_neighbors, random_state=seed)
         found |= {f"leiden at {r:g}": labels for r, labels in zip(resolutions, communities, strict=True)}
         scores = {
@@ -81,14 +82,6 @@ def partition_losses(
         for key, loss in scores.items():
             losses.setdefault(key, []).append(loss)
     return _table({key: np.mean(values, axis=0) for key, values in losses.items()}, numbers, len(cells))
-
-
-def _by_half(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The cluster whose mean is nearest to each cell in its first half: given labels have seen both halves.
-
-    Cells without a label get one so, too.
-    """
-    return diffusion.nearest_to(x, diffusion.means(x, labels))
 
 
 def _loss_of_clusters(labels: np.ndarray, source: sparse.csr_array, target: sparse.csr_array) -> np.ndarray:

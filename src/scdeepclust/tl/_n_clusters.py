@@ -153,19 +153,13 @@ def n_clusters(
         drop_empty=drop_empty,
     )
     inputs = Inputs(raw.kind, transform, gene_scaling, n_pcs)
-    options = {
-        "scheme": scheme,
-        "min_signal": min_signal,
-        "n_splits": n_splits,
-        "seed": seed,
-        "join_shifted": join_shifted,
-    }
+    rules = selection.Rules(scheme, min_signal, resolution, join_shifted, n_splits)
     with kept_threads():
         if partitions is None:
-            choice = selection.choose_n_clusters(raw, inputs, resolution=resolution, **options)
+            choice = selection.choose_n_clusters(raw, inputs, rules, seed=seed)
         else:
             codes = {name: codes[raw.kept] for name, codes in columns.items()}
-            choice = selection.choose_partition(raw, inputs, codes, **options)
+            choice = selection.choose_partition(raw, inputs, codes, rules, seed=seed)
     adata = adata.copy() if copy else adata
     for name, labels in ((key_added, choice.labels), (f"{key_added}_fine", choice.fine)):
         codes = spread(labels, raw.kept, adata.n_obs, missing=-1)
