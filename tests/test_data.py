@@ -475,3 +475,14 @@ def test_centres_are_means_of_clusters(ten_thousand):
     nearest = np.linalg.norm(found[:, None] - means[None], axis=2)
     assert nearest.min(1).max() < 1e-4
     assert set(nearest.argmin(1)) == {0, 1, 2, 3}
+
+
+def test_starts_that_a_few_cells_choose_are_refined_on_all(ten_thousand):
+    z, groups = (part[:2000] for part in ten_thousand)
+    options = {"smooth": z, "n_neighbors": 10, "n_diffusion": 1, "n_init": 10, "random_state": 0}
+    found = diffusion.centers(z.astype(np.float32), 4, n_choosing=200, **options)
+    means = np.stack([z[groups == k].mean(0) for k in range(4)])
+    nearest = np.linalg.norm(found[:, None] - means[None], axis=2)
+    assert nearest.min(1).max() < 1e-4
+    # fewer cells than clusters cannot choose
+    assert len(diffusion.centers(z.astype(np.float32), 30, n_choosing=20, **options)) == 30

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,9 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 import scdeepclust as sdc
-from scdeepclust.data import Batch
+from scdeepclust.data import Batch, Cells
 from scdeepclust.losses import CollapseWarning, collapsed, cross_entropy, hardening, sharpen, student_t
+from scdeepclust.methods import sharpening
 from scdeepclust.networks import Centroids, SharpenedTarget, farthest
 
 # The first call of a kernel may be slow; that is no failure.
@@ -287,3 +290,59 @@ def test_a_run_recovers_lost_clusters_and_says_so(types, few, monkeypatch, spoil
         found = sdc.tl.deepclust(types, method, copy=True, progress=False)
     by_type = found.obs.groupby("cell_type", observed=True)["deepclust"].agg(lambda x: x.mode()[0])
     assert by_type.nunique() == 3
+
+
+@pytest.fixture
+def with_a_rare_type():
+    """Two types, the second of five cells in six hundred, and centres at each."""
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.normal(size=(600, 4)), dtype=torch.float32)
+    x[[5, 120, 300, 450, 599]] += 20
+    net = nn.Module()
+    net.encoder, net.centroids = nn.Identity(), Centroids(4)
+    net.centroids.set(torch.stack([torch.zeros(4), torch.full((4,), 20.0)]))
+    return net, Cells(device=torch.device("cpu"), batch_size=64, x=x)
+
+
+def test_a_cluster_that_an_update_does_not_look_at_is_not_lost(with_a_rare_type, few, monkeypatch):
+    net, cells = with_a_rare_type
+    method = few("dec")
+    method.attach_target(net)
+    monkeypatch.setattr(sharpening, "TO_UPDATE", 12)
+    assert not set(cells.sample(12).tolist()) & {5, 120, 300, 450, 599}
+    before = net.centroids.weight.clone()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapseWarning)
+        method.refresh(net, cells)
+    torch.testing.assert_close(net.centroids.weight, before)
+    assert net.target.sizes(cells.chunks()).tolist() == [595, 5]
+
+
+def test_an_update_counts_changes_among_the_cells_that_it_looks_at(with_a_rare_type, few, monkeypatch):
+    net, cells = with_a_rare_type
+    method = few("dec")
+    method.attach_target(net)
+    monkeypatch.setattr(sharpening, "TO_UPDATE", 300)
+    some = cells.sample(300)
+    method.refresh(net, cells)
+    assert method.refresh(net, cells) == 0
+    before = net.target.log_q(cells.x[some]).argmax(1)
+    net.centroids.set(torch.stack([torch.full((4,), -0.5), torch.full((4,), 0.5)]))
+    changed = method.refresh(net, cells)
+    after = net.target.log_q(cells.x[some]).argmax(1)
+    assert changed == pytest.approx(float((before != after).float().mean()))
+    assert 0.3 < changed < 0.7
+
+
+def test_clusters_shares_among_some_cells_are_those_of_all(with_a_rare_type, few, monkeypatch):
+    net, cells = with_a_rare_type
+    net.centroids.set(torch.stack([torch.full((4,), -0.5), torch.full((4,), 0.5)]))
+    method = few("dec")
+    method.attach_target(net)
+    method.refresh(net, cells)
+    everyone = net.target.frequency / net.target.frequency.sum()
+    monkeypatch.setattr(sharpening, "TO_UPDATE", 300)
+    method.attach_target(net)
+    method.refresh(net, cells)
+    some = net.target.frequency / net.target.frequency.sum()
+    torch.testing.assert_close(some, everyone, atol=0.03, rtol=0)

@@ -132,6 +132,12 @@ class Cells:
         for part in self.parts(index, generator=generator):
             yield self[part]
 
+    def sample(self, at_most: int) -> Tensor:
+        """A random sample of the cells, over all processes of so many, in order: each time the same."""
+        here = -(-at_most // n_processes())
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(rank()))
+        return order[:here].sort().values
+
     def chunks(self, index: Tensor | None = None) -> Iterator[Batch]:
         """(Some) cells in order, in large minibatches."""
         index = torch.arange(len(self)) if index is None else index

@@ -32,10 +32,9 @@ def centers(
     n_diffusion: int,
     n_init: int,
     random_state: int,
+    n_choosing: int | None = None,
 ) -> np.ndarray:
     """Cluster centres of embedded cells: by k-means with many starts.
-
-    Of more than 20,000 cells a random 20,000 serve: starts matter more than cells.
 
     Parameters
     ----------
@@ -51,19 +50,24 @@ def centers(
         Starts of k-means.
     random_state
         Seed.
+    n_choosing
+        So many cells (not fewer than clusters) choose among the starts; None for all.
 
     Returns
     -------
     Mean embedding of each cluster, clusters x latent.
     """
-    if len(z) > MOST_CELLS:
-        some = np.random.default_rng(random_state).choice(len(z), MOST_CELLS, replace=False)
-        z, smooth = z[some], None if smooth is None else smooth[some]
     from sklearn.cluster import KMeans
 
     if smooth is None:
         smooth = average(z, n_neighbors=n_neighbors, n_steps=n_diffusion, random_state=random_state)
-    return means(z, KMeans(n_clusters, n_init=n_init, random_state=random_state).fit_predict(smooth))
+    few = smooth
+    if n_choosing is not None and n_clusters <= n_choosing < len(z):
+        few = smooth[np.random.default_rng(random_state).choice(len(z), n_choosing, replace=False)]
+    kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state).fit(few)
+    if few is not smooth:
+        kmeans = KMeans(n_clusters, init=kmeans.cluster_centers_, n_init=1).fit(smooth)
+    return means(z, kmeans.labels_)
 
 
 def additive(

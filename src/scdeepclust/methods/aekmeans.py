@@ -29,7 +29,7 @@ class AEKMeans(AutoencoderMethod):
     (300, 3)
     """
 
-    def start_features(self, embedding: Tensor, cells: Cells) -> Tensor | None:
+    def start_features(self, embedding: Tensor, averaged: Tensor | None) -> Tensor | None:
         """K-means works in the embedding itself."""
         return embedding
 

@@ -159,21 +159,23 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
         neighbor = net.encode(cells.x[views.draw(cells.neighbors[batch.index])])
         return {"locality": self.locality * losses.locality(z, neighbor)}
 
-    def start_features(self, embedding: Tensor, cells: Cells) -> Tensor | None:
+    def start_features(self, embedding: Tensor, averaged: Tensor | None) -> Tensor | None:
         """In what k-means looks for clusters: features averaged over neighbours, or None for the embedding, averaged."""
-        return cells.target
+        return averaged
 
     def start_centroids(self, net: nn.Module, cells: Cells, seed: int) -> None:
         """Put the centres at the means of the clusters that the data have chosen, or where k-means finds clusters."""
         from ..distributed import from_rank_zero, gathered
 
-        embedding = networks.embed(net, cells)
         if self.n_clusters is None:
+            embedding = networks.embed(net, cells)
             found = from_rank_zero(lambda: diffusion.means(embedding.cpu().numpy(), cells.partition.cpu().numpy()))
         else:
-            smooth = self.start_features(embedding, cells)
+            some = cells.sample(diffusion.MOST_CELLS)
+            here = networks.embed(net, cells, some)
+            smooth = self.start_features(here, None if cells.target is None else cells.target[some.to(cells.device)])
             smooth = None if smooth is None else gathered(smooth).cpu().numpy()
-            z = gathered(embedding).cpu().numpy()
+            z = gathered(here).cpu().numpy()
             found = from_rank_zero(
                 lambda: diffusion.centers(
                     z,
@@ -182,6 +184,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
                     n_neighbors=self.n_neighbors,
                     n_diffusion=self.n_diffusion,
                     n_init=self.n_init,
+                    n_choosing=len(z) if len(some) == len(cells) else len(z) // 4,
                     random_state=seed,
                 )
             )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..data import Batch, Cells
 
+TO_UPDATE = 20_000  # cells that an update of the target looks at: clusters' shares of more are the same
 MAX_REVIVALS = 3  # a cluster that vanishes again and again has no cells to live on
 
 
@@ -40,7 +41,7 @@ class SharpeningMethod(Method, abstract=True):
     update_interval
         Minibatches (rounded to epochs) between two updates of the target.
     tolerance
-        The stage ends when an update changes the label of no larger a share of cells.
+        The stage ends when an update changes the label of no larger a share of the cells that it looks at, 20,000 at most.
     cluster_lr
         Learning rate of Adam in the clustering stage.
     """
@@ -88,8 +89,11 @@ class SharpeningMethod(Method, abstract=True):
     def refresh(self, net: nn.Module, cells: Cells) -> float:
         """Update the target; put clusters that vanished back where cells are badly served."""
         encoder = self.encoder(net)
-        changed, sizes = net.target.refresh(encoder, net.centroids, cells.chunks())
+        some = cells.sample(TO_UPDATE)
+        changed, sizes = net.target.refresh(encoder, net.centroids, cells.chunks(some))
         lost = losses.collapsed(net.centroids.weight, sizes)
+        if lost.any():  # of those looked at: a cluster of a few cells may have others
+            lost = losses.collapsed(net.centroids.weight, net.target.sizes(cells.chunks()))
         if lost.any() and int(net.target.n_revivals) < MAX_REVIVALS:
             net.target.n_revivals += 1
             net.centroids.weight[lost] = networks.farthest(
@@ -101,7 +105,7 @@ class SharpeningMethod(Method, abstract=True):
                 "lower cluster_lr."
             )
             warnings.warn(msg, losses.CollapseWarning, stacklevel=2)
-            net.target.refresh(encoder, net.centroids, cells.chunks())
+            net.target.refresh(encoder, net.centroids, cells.chunks(some))
             return 1.0
         return float(changed / sizes.sum())
 

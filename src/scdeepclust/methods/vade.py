@@ -242,7 +242,7 @@ class VaDE(AutoencoderMethod):
         from ..distributed import from_rank_zero, gathered
 
         here = networks.embed(net, cells)
-        smooth = self.start_features(here, cells)
+        smooth = self.start_features(here, cells.target)
         z = gathered(here).cpu().numpy()
         smooth = z if smooth is None else gathered(smooth).cpu().numpy()
 

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def embed(net: nn.Module, cells: Cells) -> Tensor:
-    """Embedding of all cells of this process, cells x latent, in their order."""
+def embed(net: nn.Module, cells: Cells, index: Tensor | None = None) -> Tensor:
+    """Embedding of all cells of this process (or of some), cells x latent, in their order."""
     training = net.training
     net.eval()
-    z = torch.cat([net.encode(batch.x) for batch in cells.chunks()])
+    z = torch.cat([net.encode(batch.x) for batch in cells.chunks(index)])
     net.train(training)
     return z
 

@@ -51,7 +51,7 @@ class SharpenedTarget(Resizable):
 
     @torch.no_grad()
     def refresh(self, encoder: nn.Module, centroids: nn.Module, batches: Iterable) -> tuple[Tensor, Tensor]:
-        """Take over the current network.
+        """Take over the current network; the batches are of the same cells each time.
 
         Returns
         -------
@@ -72,7 +72,16 @@ class SharpenedTarget(Resizable):
         labels, known = torch.cat(found), torch.cat(before) if goes_on else self._labels
         changed = (labels != known).sum() if n_before == n_clusters else mass.new_tensor(len(labels))
         self._labels, self.frequency = labels, overwritten(self.frequency, total(mass))
-        return total(changed[None].to(mass)), total(labels.bincount(minlength=n_clusters).to(mass))
+        return total(changed[None].to(mass)), self._sizes(labels)
+
+    @torch.no_grad()
+    def sizes(self, batches: Iterable) -> Tensor:
+        """Cells in each cluster by the frozen network, over all processes."""
+        return self._sizes(torch.cat([self.log_q(batch.x).argmax(1) for batch in batches]))
+
+    def _sizes(self, labels: Tensor) -> Tensor:
+        weight = self.centroids.weight
+        return total(labels.bincount(minlength=len(weight)).to(weight))
 
     def log_q(self, x: Tensor) -> Tensor:
         """Log of the soft assignment by the frozen network."""
