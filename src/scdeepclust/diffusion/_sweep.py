@@ -45,11 +45,6 @@ def sweep(rows, neighbors, weights, s_data, s_indices, s_indptr, t_data, t_indic
                     st += w * xt
                     total += w
                 loss[r, k] = ss / (total * total) - 2 * st / total + tt if total > 0 else tt
-            for p in range(t_indptr[i], t_indptr[i + 1]):
-                target[t_indices[p]] = 0
-            for k in range(k_max):
-                j = neighbors[r, k]
-                if j >= 0:
-                    for p in range(s_indptr[j], s_indptr[j + 1]):
-                        running[s_indices[p]] = 0
+            target[:] = 0  # all of it: that is a stretch of memory, values here and there are many more visits
+            running[:] = 0
     return loss
