@@ -184,7 +184,7 @@ def whole(n_obs, magic):
     yield "ours", "combinations", float(len(adata.uns["n2s"]["loss"]))
     yield "ours", "chosen PCs", float(choice["n_pcs"])
     yield "ours", "chosen neighbours", float(choice["n_neighbors"])
-    if reason := works(magic):
+    if reason := works(magic, "magic"):
         print(f"Without MAGIC: {reason}", file=sys.stderr)
         return
     counts = sparse.csr_matrix(adata.X)

@@ -176,6 +176,8 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
             smooth = self.start_features(here, None if cells.target is None else cells.target[some.to(cells.device)])
             smooth = None if smooth is None else gathered(smooth).cpu().numpy()
             z = gathered(here).cpu().numpy()
+            # Where there are more cells than in the sample, starts would take longer than all that follows a start.
+            n_choosing = len(z) if len(some) == len(cells) else len(z) // 8
             found = from_rank_zero(
                 lambda: diffusion.centers(
                     z,
@@ -184,7 +186,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
                     n_neighbors=self.n_neighbors,
                     n_diffusion=self.n_diffusion,
                     n_init=self.n_init,
-                    n_choosing=len(z) if len(some) == len(cells) else len(z) // 4,
+                    n_choosing=n_choosing,
                     random_state=seed,
                 )
             )
