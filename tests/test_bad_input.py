@@ -20,7 +20,7 @@ import torch
 from scipy import sparse
 
 import scdeepclust as sdc
-from scdeepclust.methods.parameters import hints
+from scdeepclust.methods.parameters import ELSEWHERE, OF_ALL, hints
 
 
 def spoiled(adata, value, *, layer=None):
@@ -319,6 +319,30 @@ def test_unknown_parameter(counts, refused, method):
     name = fields(method.small())[-1].name
     words = [f"Method {method.name!r}", f"{name + 'x'!r}", f"Did you mean {name!r}?", "There are: ", "'n_clusters'"]
     refused(counts, TypeError, *words, method=method.name, **{f"{name}x": 1})
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "hint"),
+    [
+        ("idec", "learning_rate", "Here it is 'lr' or 'cluster_lr'."),
+        ("aekmeans", "learning_rate", "Here it is 'lr'."),
+        ("idec", "max_epochs", "Here it is 'pretrain_steps' or 'cluster_steps'."),
+        ("idec", "resolution", "Here it is 'min_signal' or 'n_clusters'."),
+        ("idec", "seed", "Here it is 'random_state'."),
+        ("idec", "use_gpu", "Here it is 'device'."),
+        ("idec", "batchkey", "Did you mean 'batch_key'?"),
+        ("idec", "dropout", "'dropout'. There are: "),
+    ],
+)
+def test_a_name_that_other_packages_use(counts, refused, asked, name, hint):
+    refused(counts, TypeError, hint, method=asked, **{name: 1})
+
+
+def test_hints_name_parameters_that_exist():
+    of_a_run = set(inspect.signature(sdc.tl.deepclust).parameters) - {"adata", "method", "n_clusters", "params"}
+    assert of_a_run == set(OF_ALL)
+    known = of_a_run.union(*(hints(kind) for kind in sdc.methods.registry().values()))
+    assert {name for names in ELSEWHERE.values() for name in names} <= known
 
 
 def numbers(hint):

@@ -28,11 +28,52 @@ def hints(cls: type) -> dict[str, Any]:
     return {f.name: found[f.name] for f in fields(cls)}
 
 
+# Parameters of every run, beside those of its method.
+OF_ALL = (
+    "layer", "use_rep", "batch_key", "categorical_covariate_keys", "mask_var", "drop_empty", "min_signal", "join_shifted",
+    "denoised_layer", "init", "batch_size", "random_state", "device", "checkpoint", "progress", "key_added", "copy",
+)  # fmt: skip
+# What scanpy, scvi-tools and other deep methods call it.
+ELSEWHERE = {
+    "accelerator": ("device",),
+    "batch": ("batch_key",),
+    "epochs": ("pretrain_steps", "cluster_steps"),
+    "gene_likelihood": ("likelihood",),
+    "k": ("n_clusters",),
+    "learning_rate": ("lr", "cluster_lr"),
+    "max_epochs": ("pretrain_steps", "cluster_steps"),
+    "n_comps": ("n_pcs",),
+    "n_hidden": ("hidden",),
+    "n_layers": ("hidden",),
+    "n_top_genes": ("mask_var",),
+    "resolution": ("min_signal", "n_clusters"),
+    "seed": ("random_state",),
+    "use_gpu": ("device",),
+    "use_highly_variable": ("mask_var",),
+    "verbose": ("progress",),
+}
+
+
+def meant(name: str, names: list[str]) -> str:
+    """A hint at the parameter that was meant, with all that a method has."""
+    here = [repr(other) for other in ELSEWHERE.get(name, ()) if other in {*names, *OF_ALL}]
+    if here:
+        return f" Here it is {' or '.join(here)}. {_all_of(names)}"
+    return f"{_close(name, [*names, *OF_ALL])} {_all_of(names)}"
+
+
 def nearest(name: str, names: list[str]) -> str:
-    """A hint at what was meant, with all that there is."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    meant = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{meant} There are: {', '.join(repr(n) for n in names)}."
+    """A hint at the name that was meant, with all that there are."""
+    return f"{_close(name, names)} {_all_of(names)}"
+
+
+def _close(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _all_of(names: list[str]) -> str:
+    return f"There are: {', '.join(map(repr, names))}."
 
 
 def checked(name: str, value: Any, hint: Any) -> Any:
