@@ -5,7 +5,6 @@ Help must not wait for torch or scanpy, so what needs them is imported when a co
 
 from __future__ import annotations
 
-import re
 import sys
 import traceback
 from functools import partial
@@ -18,7 +17,7 @@ from cyclopts.config import Dict
 from . import __version__, commands, config, methods
 from .described import front, public
 from .methods.parameters import nearest
-from .options import GROUPS, about, pairs_typed, parameters, readable, typed
+from .options import GROUPS, about, assignments_typed, pairs_typed, parameters, readable, typed
 from .session import Output, Session, UsageError, limit_threads, meant, reporting, say
 
 if TYPE_CHECKING:
@@ -169,4 +168,4 @@ def _in_options(error: BaseException, names: Sequence[str]) -> str:
     # str() of a KeyError is its message in quotes.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error) or type(error).__name__
     text = pairs_typed(text)
-    return re.sub(rf"(?<![\w.-])({'|'.join(names)})=", lambda found: typed(found[1]) + "=", text) if names else text
+    return assignments_typed(text, names) if names else text

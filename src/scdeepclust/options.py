@@ -16,7 +16,7 @@ from . import methods
 from .methods.parameters import BOUNDS, hints
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 GROUPS = {
     name: Group(name, sort_key=i) for i, name in enumerate(("Methods", "Commands", "Input", "Method", "Run", "Output"))
@@ -80,6 +80,16 @@ def pairs_typed(text: str) -> str:
 def typed(name: str) -> str:
     """A parameter as the option that stands for it."""
     return "--" + name.replace("_", "-")
+
+
+def assignments_typed(text: str, names: Iterable[str]) -> str:
+    """Text with `name=` as the option that it is, and `name=False` as the option that says no."""
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        return typed(f"no_{name}" if value == "False" else name) + ("" if value else "=")
+
+    return re.sub(rf"(?<![\w.-])({'|'.join(names)})=(True\b|False\b|)", option, text)
 
 
 def _types(source: Any) -> dict[str, Any]:
