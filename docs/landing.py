@@ -18,7 +18,7 @@ import scdeepclust as sdc
 def main() -> None:
     adata = sdc.datasets.paul15()
     sdc.tl.deepclust(adata)
-    sdc.tl.lineage(adata, root={"gene": "Cd34"}, fates=None)
+    sdc.tl.lineage(adata, fates=None)  # from uns["iroot"], which comes with these cells: an early progenitor
     figure, axes = plt.subplots(2, 2, figsize=(9.5, 7.6), layout="constrained")
     sdc.pl.n_clusters(adata, axes=axes[0, 1], show=False)
     sdc.pl.lineage(adata, axes=[axes[0, 0], *axes[1]], show=False)

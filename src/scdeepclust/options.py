@@ -73,7 +73,7 @@ def _command(area: str, name: str) -> str:
 
 
 def pairs_typed(text: str) -> str:
-    """Text with `{"gene": "Cd34"}` as `gene=Cd34`."""
+    """Text with `{"gene": "Hlf"}` as `gene=Hlf`."""
     return re.sub(r"\{[\"'](\w+)[\"']: [\"']([^\"']*)[\"']\}", r"\1=\2", text)
 
 

@@ -125,9 +125,10 @@ def write_neighbors(
         As in :func:`scanpy.pp.neighbors`.
     """
     from . import diffusion
+    from .diffusion.graph import n_others
 
     x = adata.obsm[use_rep]
-    k = max(2, min(n_neighbors, len(x) - 1))
+    k = n_others(n_neighbors, len(x)) + 1
     indices, distances = diffusion.neighbors(x, k - 1, random_state=random_state)
     indices = indices.astype(np.int32)  # as scanpy has them
     starts = np.arange(len(x) + 1) * (k - 1)

@@ -28,7 +28,7 @@ class Phase:
     start
         Called once, without gradients, before the first epoch: k-means for the centres, for example.
     refresh
-        Called without gradients over all cells before an epoch; returns the share of cells whose label changed.
+        Called without gradients before an epoch, to look at all cells or many; returns the share of these whose label changed.
     every
         Epochs between two refreshes.
     tolerance

@@ -127,9 +127,9 @@ class Cells:
             index = index[torch.randperm(len(index), generator=generator)]
         return index.to(self.device).tensor_split(self.n_batches(len(index)))
 
-    def batches(self, index: Tensor | None = None, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        """Minibatches of (some) cells, shuffled where a generator is given."""
-        for part in self.parts(index, generator=generator):
+    def batches(self, index: Tensor | None = None) -> Iterator[Batch]:
+        """Minibatches of (some) cells, in order."""
+        for part in self.parts(index):
             yield self[part]
 
     def sample(self, at_most: int) -> Tensor:

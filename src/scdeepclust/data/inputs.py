@@ -271,6 +271,10 @@ class Inputs(Resizable):
         mean = np.asarray(raw.values.sum(0), dtype=np.float64).ravel() / self.size(raw).sum(dtype=np.float64)
         return torch.from_numpy(np.log(np.maximum(mean, 1e-6)).astype(np.float32))
 
+    def log_depth(self) -> Tensor:
+        """Log of the counts, in the genes used, of a cell at size factor one."""
+        return (self.median_total * self.used_share).log()
+
 
 def _categories(raw: Raw) -> Tensor:
     return one_hot(torch.from_numpy(raw.covariates), [len(names) for names in raw.categories])

@@ -7,7 +7,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "centres": ["means", "nearest_mean", "nearest_to"],
+        "centres": ["means", "nearest_mean"],
         "clusters": ["ClusterSums", "average_within", "cluster_sums", "wak"],
         "graph": ["average", "average_over", "connectivities", "umap_weights"],
         "kmeans": ["fewer_allowed"],

@@ -112,7 +112,7 @@ class SCVI(ClusteredMethod, SharpeningMethod):
 
     def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw, learnt: Raw) -> None:
         """The depth that a size factor of one stands for."""
-        net.log_depth.copy_((inputs.median_total * inputs.used_share).log())
+        net.log_depth.copy_(inputs.log_depth())
 
     def encoder(self, net: nn.Module) -> nn.Module:
         """scvi-tools' encoder, as it embeds cells after training."""

@@ -143,7 +143,7 @@ class VaDE(AutoencoderMethod):
     def initialise(self, net: nn.Module, inputs: Inputs, raw: Raw, learnt: Raw) -> None:
         """Let a decoder of counts begin at each gene's mean, or a softmax over genes at the cells' depth."""
         if self.network_type == "batchnorm":
-            net.log_depth.copy_((inputs.median_total * inputs.used_share).log())
+            net.log_depth.copy_(inputs.log_depth())
         else:
             super().initialise(net, inputs, raw, learnt)
 

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "affinity": ["Affinity"],
-        "autoencoder": ["Autoencoder", "Decoded", "encoder", "linear", "mlp"],
+        "autoencoder": ["Autoencoder", "encoder", "linear", "mlp"],
         "centroids": ["Centroids"],
         "counts": ["CountAutoencoder", "MeanEncoder", "trained_weights"],
         "embedding": ["Identity", "embed"],

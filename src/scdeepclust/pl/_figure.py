@@ -25,6 +25,7 @@ PETROFF = (
 )
 CHOSEN, CURVE, QUIET = "#D55E00", "#0072B2", "0.45"
 TITLE = {"fontsize": "medium", "loc": "left", "pad": 14}
+ROOM = 0.07  # of a logarithmic axis, that numbers on it take
 EXTENSIONS = (".pdf", ".png", ".svg")
 MISSING = "#D0D0D0"
 LARGEST, INK = 9.0, 20_000.0  # points squared: of one point, and of all together
@@ -165,7 +166,7 @@ def beside(ax: Axes, title: str, lines: list[Line2D], *, n_rows: int = 100) -> N
     ax.legend(handles=lines, title=title, fontsize="small", title_fontsize="small", frameon=False, **style)
 
 
-def plain_log(axis: Axis, values: ArrayLike | None = None, *, apart: float = 0.07) -> None:
+def plain_log(axis: Axis, values: ArrayLike | None = None) -> None:
     """Numbers without powers on a logarithmic axis: round ones, or these values as far as there is room."""
     from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
@@ -175,7 +176,7 @@ def plain_log(axis: Axis, values: ArrayLike | None = None, *, apart: float = 0.0
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     if values is not None:
         values = np.unique(np.asarray(values, dtype=float))
-        gap, shown = apart * np.log(values[-1] / values[0]), list(values[[0, -1]])
+        gap, shown = ROOM * np.log(values[-1] / values[0]), list(values[[0, -1]])
         for value in values[1:-1]:
             shown += [value] if np.abs(np.log(value / shown)).min() > gap else []
         axis.set_major_locator(FixedLocator(shown))

@@ -25,6 +25,7 @@ BEND = 4.0  # radius of an elbow, in points
 RING = 2.5  # points from the node of the root to the ring around it
 STEP = 3.0  # points between those of an edge that names avoid
 MOST_CELLS = 3000  # that names avoid
+GAP = 2.0  # points between nodes
 AHEAD = 10.0  # points between nodes of one row, at least: so long is the arrow
 
 
@@ -291,14 +292,14 @@ def _parents_first(children: dict[str, list[str]], root: str) -> list[str]:
     return found
 
 
-def apart(points: np.ndarray, radii: np.ndarray, gap: float = 2.0) -> np.ndarray:
+def apart(points: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Push nodes up and down, in points of the display, until they do not overlap."""
     points = points.copy()
     for _ in range(200):
         moved = False
         for i in range(len(points)):
             for j in range(i):
-                reach, dx = radii[i] + radii[j] + gap, points[i, 0] - points[j, 0]
+                reach, dx = radii[i] + radii[j] + GAP, points[i, 0] - points[j, 0]
                 if abs(dx) >= reach:
                     continue
                 dy = points[i, 1] - points[j, 1]

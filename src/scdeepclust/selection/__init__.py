@@ -9,10 +9,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "among": ["choose_partition"],
         "grid": ["Grid"],
-        "halves": ["SCHEMES", "resolve_scheme"],
         "joining": ["Rules"],
-        "neighbors": ["Search", "choose_neighbors", "local_neighbors"],
+        "neighbors": ["choose_neighbors", "local_neighbors"],
         "partitions": ["partition_losses"],
-        "n_clusters": ["Choice", "choose_n_clusters"],
+        "n_clusters": ["choose_n_clusters"],
     },
 )

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 MOST_SCORED = 5_000  # a random sample of more cells predicts the loss of all to a fraction of a percent
 SOME_GENES = 256
+SPLITS_OF_EACH = 3  # for a number of neighbours for each cell
 STEP_NEIGHBORS = (3, 5, 10, 20, 40)  # more steps pay with few neighbours only
 
 
@@ -169,9 +170,7 @@ def _steps(
     return table, of_cells[:, 1:].reshape(-1, len(rows))
 
 
-def local_neighbors(
-    raw: Raw, inputs: Inputs, choice: dict[str, Any], *, scheme: str, n_splits: int = 3, seed: int = 0
-) -> np.ndarray:
+def local_neighbors(raw: Raw, inputs: Inputs, choice: dict[str, Any], *, scheme: str, seed: int = 0) -> np.ndarray:
     """A number of neighbours for each cell: half of, or twice, the chosen number where that predicts its surroundings better.
 
     The loss of a single cell is noise for the most part, so it is averaged over the cell's neighbours first.
@@ -184,7 +183,7 @@ def local_neighbors(
         How features are derived.
     choice
         The combination chosen for all cells.
-    scheme, n_splits, seed
+    scheme, seed
         As in the search.
     """
     rng = np.random.default_rng(seed)
@@ -192,7 +191,7 @@ def local_neighbors(
     ks = np.array(sorted({max(1, k // 2), k, min(2 * k, len(raw) - 2)}))
     inputs = Inputs(**{**inputs.config, "n_pcs": d})
     total = np.zeros((len(raw), len(ks)))
-    for _ in range(1 if scheme == "self" else n_splits):
+    for _ in range(1 if scheme == "self" else SPLITS_OF_EACH):
         split = _split(raw, scheme, inputs, rng, seed)
         indices, distances = diffusion.neighbors(split.x[:, :d], max(int(ks.max()), diffusion.SCALE), random_state=seed)
         options = {"n_steps": choice["n_steps"], "honest": scheme != "count_split"}

@@ -73,7 +73,7 @@ def deepclust(
         More such columns of `obs`, such as the donor.
     mask_var
         Column of `var`, or booleans, with the genes to use. `"auto"` takes `var["highly_variable"]` where it exists,
-        else the 2,000 most variable genes (Seurat v3 by scanpy) of more than that; None takes all.
+        else the 2,000 most variable genes (by scanpy: Seurat v3 on counts, Seurat on log-normalised values) of more than that; None takes all.
     drop_empty
         Whether cells without counts are left without a label, and genes without counts left out; otherwise both are
         errors.

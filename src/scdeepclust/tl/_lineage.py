@@ -48,7 +48,7 @@ def lineage(
         Where time starts: a cell (name, or number), a cluster, a gene (such as that of a stem-cell marker: of the
         cluster where it is highest on average) or a label in a column of `obs`. Counts of a gene are compared
         log-normalised; that two clusters hardly differ in it is logged as a warning. If a name is more than one of these, say
-        which: `{"cluster": "3"}`, `{"gene": "Cd34"}`, `{"cell": "AAAC-1"}` or `{"cell_type": "7MEP"}`. None takes
+        which: `{"cluster": "3"}`, `{"gene": "Hlf"}`, `{"cell": "AAAC-1"}` or `{"cell_type": "7MEP"}`. None takes
         `adata.uns["iroot"]`.
     use_rep
         Key of `obsm` in which neighbours are found. None takes the learned embedding: as it was before the clustering
