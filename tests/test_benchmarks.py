@@ -169,3 +169,17 @@ def test_the_table_of_the_authors_code_compares_within_seeds(benchmark, tmp_path
     assert row["pretraining, us/cell, ratio"] == "4.5"  # the median of 4 and 5
     assert row["whole run, s, ratio"] == "4.0"  # of 6 and 2
     assert row["ARI, ours"] == "0.550 ± 0.050"
+
+
+def test_a_table_of_speed_has_whole_numbers_as_they_are_and_others_to_two_digits(benchmark):
+    text = benchmark("speed").markdown(
+        "From counts", [{"cells": 4_000, "s": 1.236, "peak": 3}, {"cells": 9, "s": 2.0, "peak": ""}]
+    )
+    assert text.splitlines() == [
+        "### From counts",
+        "",
+        "| cells | s | peak |",
+        "| --- | --- | --- |",
+        "| 4000 | 1.24 | 3 |",
+        "| 9 | 2.00 |  |",
+    ]

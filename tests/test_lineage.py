@@ -187,6 +187,30 @@ def test_a_root_that_is_a_gene_lies_where_the_gene_is_highest(tree, layer):
         assert order(tree, root=root, layer=layer).uns["lineage"]["root"]["cluster"] == ("S1" if layer else "S2")
 
 
+@pytest.mark.parametrize("genes", ["gene0, gene1,gene2", ["gene0", "gene1", "gene2"]], ids=["words", "list"])
+def test_several_genes_point_to_a_root_together(tree, genes):
+    """One of them is far more expressed than the others, and highest elsewhere."""
+    rng, first = np.random.default_rng(0), (tree.obs["cell_type"] == "S0").to_numpy()
+    x = tree.X.toarray()
+    x[:, :2] = rng.poisson(np.where(first, 2, 0.3)[:, None], (len(x), 2))
+    x[:, 2] = rng.poisson(np.where(first, 180, 200))
+    tree.X = x
+    assert order(tree, root="gene2").uns["lineage"]["root"]["cluster"] != "S0"
+    found = order(tree, root={"gene": genes}).uns["lineage"]["root"]
+    assert found["cluster"] == "S0"
+    assert found["found_by"] == "genes gene0, gene1, gene2"
+
+
+def test_several_genes_of_which_one_is_unknown_or_silent(tree):
+    with pytest.raises(KeyError, match=r"root='gene2000' is not in adata.var_names; the nearest are"):
+        order(tree, root={"gene": "gene0,gene2000"})
+    x = tree.X.toarray()
+    x[:, 1] = 0
+    tree.X = x
+    with pytest.raises(ValueError, match=r"root='gene1': this gene is zero in every cell"):
+        order(tree, root={"gene": "gene0,gene1"})
+
+
 def test_a_label_given_to_a_few_wrong_cells_starts_where_most_of_its_cells_are(tree, caplog):
     """The wrong ones lie at a tip, which is the farthest of all from the others."""
     young, late = tree.obs["cell_type"] == "S0", tree.obs["pseudotime"].rank(ascending=False) <= 3

@@ -47,7 +47,8 @@ def lineage(
     root
         Where time starts: a cell (name, or number), a cluster, a gene (such as that of a stem-cell marker: of the
         cluster where it is highest on average) or a label in a column of `obs`. Counts of a gene are compared
-        log-normalised; that two clusters hardly differ in it is logged as a warning. If a name is more than one of these, say
+        log-normalised; that two clusters hardly differ in it is logged as a warning. Several genes, between commas, serve
+        together (`{"gene": "Hlf, Procr, Mecom"}`): the mean, each in units of its standard deviation. If a name is more than one of these, say
         which: `{"cluster": "3"}`, `{"gene": "Hlf"}`, `{"cell": "AAAC-1"}` or `{"cell_type": "7MEP"}`. None takes
         `adata.uns["iroot"]`.
     use_rep

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +31,7 @@ def find_root(
     adata: AnnData,
     bare: AnnData,
     where: np.ndarray,
-    root: str | int | dict[str, str] | None,
+    root: str | int | dict[str, str | Sequence[str]] | None,
     *,
     layer: str | None,
     key: str,
@@ -62,26 +62,15 @@ def find_root(
         msg = f"root={root!r} must name one thing, such as {{'cluster': '3'}}."
         raise ValueError(msg)
     kind, name = next(iter(root.items())) if isinstance(root, dict) else (None, root)
-    kind, name = ("cluster" if kind == key else kind), str(name)
-    found = _meanings(adata, bare, where, name, kind)
-    if kind is not None:
-        if kind not in found:
-            there = f"; {name!r} is known as {listing(found)}" if found else ""
-            msg = f"root={root!r}: there is no {kind} {name!r}{there}. {_known(adata, bare, kind, name)}"
-            raise KeyError(msg)
-        found = {kind: found[kind]}
-    if not found:
-        msg = f"root={root!r} is no cell, cluster, gene or label. {_known(adata, bare, 'cluster', name)}"
-        raise KeyError(msg)
-    if len(found) > 1:
-        options = ", ".join(f"{{{k!r}: {name!r}}}" for k in found)
-        msg = f"root={root!r} is ambiguous; give one of {options}."
-        raise ValueError(msg)
-    kind, cells = next(iter(found.items()))
+    kind = "cluster" if kind == key else kind
+    if kind == "gene" and (genes := _several(adata, name)):
+        return _highest(adata, bare, where, genes, layer)
+    name = str(name)
+    kind, cells = _meaning(adata, bare, where, name, kind, root=root)
     if kind == "cell":
         return _cell(adata, where, *np.flatnonzero(cells))
     if kind == "gene":
-        return _gene(adata, bare, where, name, layer)
+        return _highest(adata, bare, where, [name], layer)
     here = cells[where]
     if not here.any():
         msg = f"root={root!r}: none of its cells has a cluster."
@@ -98,6 +87,27 @@ def _in_one_cluster(bare: AnnData, here: np.ndarray, name: str) -> np.ndarray:
         there = bare.obs["cluster"].cat.categories[most]
         logger.info("%d of %d cells of %s are in cluster %s: time starts there", inside.sum(), here.sum(), name, there)
     return inside
+
+
+def _meaning(
+    adata: AnnData, bare: AnnData, where: np.ndarray, name: str, kind: str | None, *, root: object
+) -> tuple[str, np.ndarray]:
+    """What a name stands for, and the cells; refuse what stands for nothing, or for more than one thing."""
+    found = _meanings(adata, bare, where, name, kind)
+    if kind is not None:
+        if kind not in found:
+            there = f"; {name!r} is known as {listing(found)}" if found else ""
+            msg = f"root={root!r}: there is no {kind} {name!r}{there}. {_known(adata, bare, kind, name)}"
+            raise KeyError(msg)
+        found = {kind: found[kind]}
+    if not found:
+        msg = f"root={root!r} is no cell, cluster, gene or label. {_known(adata, bare, 'cluster', name)}"
+        raise KeyError(msg)
+    if len(found) > 1:
+        options = ", ".join(f"{{{k!r}: {name!r}}}" for k in found)
+        msg = f"root={root!r} is ambiguous; give one of {options}."
+        raise ValueError(msg)
+    return next(iter(found.items()))
 
 
 def _meanings(adata: AnnData, bare: AnnData, where: np.ndarray, name: str, kind: str | None) -> dict[str, np.ndarray]:
@@ -161,13 +171,27 @@ def _cell(adata: AnnData, where: np.ndarray, *positions: int) -> tuple[int, str]
     return int(at[0]), f"cell {name}"
 
 
-def _gene(adata: AnnData, bare: AnnData, where: np.ndarray, name: str, layer: str | None) -> tuple[int, str]:
-    """A cell of those where a gene is highest, seen over its neighbours, in the cluster where it is highest on average."""
-    need_genes("root", [name], adata.var_names)
-    values = log_normalised(adata, [name], layer, "layer")[0][where, 0]
-    if not values.any():
-        msg = f"root={name!r}: this gene is zero in every cell; give another."
+def _several(adata: AnnData, name: object) -> list[str]:
+    """Genes of a sequence, or between commas; none where it is the name of one."""
+    if not isinstance(name, str):
+        return list(map(str, name)) if isinstance(name, Sequence) else []
+    return [] if name in adata.var_names or "," not in name else [part.strip() for part in name.split(",")]
+
+
+def _highest(adata: AnnData, bare: AnnData, where: np.ndarray, genes: list[str], layer: str | None) -> tuple[int, str]:
+    """A cell of those where genes are highest, seen over its neighbours, in the cluster where they are highest on average.
+
+    Of several genes the mean is taken, each in units of its standard deviation, lest the most expressed one decide.
+    """
+    need_genes("root", genes, adata.var_names)
+    values, name = log_normalised(adata, genes, layer, "layer")[0][where], ", ".join(genes)
+    silent = [gene for gene, column in zip(genes, values.T, strict=True) if not column.any()]
+    if silent:
+        msg = f"root={silent[0]!r}: this gene is zero in every cell; give another."
         raise ValueError(msg)
+    if len(genes) > 1:
+        values = values / np.maximum(values.std(0), 1e-12)
+    values = values.mean(1)
     graph = bare.obsp["connectivities"]
     smooth = (graph @ values + values) / (np.asarray(graph.sum(1)).ravel() + 1)
     codes = bare.obs["cluster"].cat.codes.to_numpy()
@@ -175,12 +199,13 @@ def _gene(adata: AnnData, bare: AnnData, where: np.ndarray, name: str, layer: st
     best = np.flatnonzero(mean == mean.max())
     if len(best) > 1:
         names = bare.obs["cluster"].cat.categories[best]
-        msg = f"root={name!r}: the gene is equally high in clusters {listing(names)}; give one of these as root."
+        msg = f"root={name!r}: equally high in clusters {listing(names)}; give one of these as root."
         raise ValueError(msg)
-    _say_how_sure(name, values, codes, mean, [str(c) for c in bare.obs["cluster"].cat.categories])
+    shown = f"the mean of {name}" if len(genes) > 1 else name
+    _say_how_sure(shown, values, codes, mean, [str(c) for c in bare.obs["cluster"].cat.categories])
     here = codes == best[0]
     high = here & (smooth >= np.quantile(smooth[here], 1 - HIGHEST))
-    return _first(bare, here, high), f"gene {name}"
+    return _first(bare, here, high), f"gene{'s' if len(genes) > 1 else ''} {name}"
 
 
 def _say_how_sure(name: str, values: np.ndarray, codes: np.ndarray, mean: np.ndarray, clusters: list[str]) -> None:
