@@ -338,6 +338,12 @@ def test_a_name_that_other_packages_use(counts, refused, asked, name, hint):
     refused(counts, TypeError, hint, method=asked, **{name: 1})
 
 
+@pytest.mark.parametrize("name", ["random_state", "batch_key"])
+def test_a_parameter_of_a_run_is_none_of_a_method(name):
+    with pytest.raises(TypeError, match=f"has no parameter '{name}'. It is one of sdc.tl.deepclust. There are: "):
+        sdc.methods.get("dec", **{name: 1})
+
+
 def test_hints_name_parameters_that_exist():
     of_a_run = set(inspect.signature(sdc.tl.deepclust).parameters) - {"adata", "method", "n_clusters", "params"}
     assert of_a_run == set(OF_ALL)

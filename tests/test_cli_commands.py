@@ -142,6 +142,7 @@ def test_a_function_is_called_with_its_own_defaults(folder, noted, area, name, c
     ("words", "given"),
     [
         (["lineage", "--root", "gene=Cd34"], {"root": {"gene": "Cd34"}}),
+        (["lineage", "--root", "gene=Hlf,Procr"], {"root": {"gene": "Hlf,Procr"}}),
         (["lineage", "--root", "3"], {"root": "3"}),
         (["lineage", "--fates", "none", "--n-neighbors", "7"], {"fates": None, "n_neighbors": 7}),
         (["neighbors", "--n-pcs", "5", "10", "--weights", "uniform"], {"n_pcs": (5, 10), "weights": ("uniform",)}),

@@ -251,7 +251,7 @@ def test_categories_never_seen_are_of_none_with_a_warning(counts):
 def test_every_cell_is_in_exactly_one_batch_and_none_is_alone(n, batch_size, shuffled):
     cells = Cells(device=CPU, batch_size=batch_size, x=torch.arange(n)[:, None].float())
     generator = torch.Generator().manual_seed(0) if shuffled else None
-    batches = list(cells.batches(generator=generator))
+    batches = [cells[part] for part in cells.parts(generator=generator)]
     sizes = [len(batch.index) for batch in batches]
     assert len(batches) == cells.n_batches()
     assert 2 <= min(sizes) <= max(sizes) <= batch_size
@@ -272,7 +272,7 @@ def test_epochs_are_shuffled_anew_and_the_same_again():
 
     def two_epochs():
         generator = torch.Generator().manual_seed(0)
-        return [torch.cat([b.index for b in cells.batches(generator=generator)]).tolist() for _ in range(2)]
+        return [torch.cat(list(cells.parts(generator=generator))).tolist() for _ in range(2)]
 
     first, second = two_epochs()
     assert first != second

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import random
 import sys
 import types
@@ -187,7 +188,11 @@ def test_a_root_that_is_a_gene_lies_where_the_gene_is_highest(tree, layer):
         assert order(tree, root=root, layer=layer).uns["lineage"]["root"]["cluster"] == ("S1" if layer else "S2")
 
 
-@pytest.mark.parametrize("genes", ["gene0, gene1,gene2", ["gene0", "gene1", "gene2"]], ids=["words", "list"])
+@pytest.mark.parametrize(
+    "genes",
+    ["gene0, gene1,gene2,", ["gene0", "gene1", "gene2"], pd.Index(["gene0", "gene1", "gene2"])],
+    ids=["words", "list", "index"],
+)
 def test_several_genes_point_to_a_root_together(tree, genes):
     """One of them is far more expressed than the others, and highest elsewhere."""
     rng, first = np.random.default_rng(0), (tree.obs["cell_type"] == "S0").to_numpy()
@@ -196,12 +201,28 @@ def test_several_genes_point_to_a_root_together(tree, genes):
     x[:, 2] = rng.poisson(np.where(first, 180, 200))
     tree.X = x
     assert order(tree, root="gene2").uns["lineage"]["root"]["cluster"] != "S0"
+    x[:, 3] = 5  # the same in all cells
+    tree.layers["constant"] = x
+    assert order(tree, root={"gene": "gene0,gene1,gene3"}, layer="constant").uns["lineage"]["root"]["cluster"] == "S0"
     found = order(tree, root={"gene": genes}).uns["lineage"]["root"]
     assert found["cluster"] == "S0"
     assert found["found_by"] == "genes gene0, gene1, gene2"
 
 
+@pytest.mark.parametrize(
+    "root", ["nothing", {"gene": "nothing"}, {"cluster": "9"}, {"gene": "gene0,nothing"}, 10_000], ids=str
+)
+def test_a_root_that_does_not_exist_is_refused_before_any_work(tree, root, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("scdeepclust.tl._lineage"), "_graph", None)
+    with pytest.raises(KeyError):
+        order(tree, root=root)
+
+
 def test_several_genes_of_which_one_is_unknown_or_silent(tree):
+    with pytest.raises(KeyError, match=r"Several genes are \{'gene': 'gene0,gene1'\}"):
+        order(tree, root="gene0,gene1")
+    with pytest.raises(KeyError, match=r"there is no gene '\[\]'"):
+        order(tree, root={"gene": []})
     with pytest.raises(KeyError, match=r"root='gene2000' is not in adata.var_names; the nearest are"):
         order(tree, root={"gene": "gene0,gene2000"})
     x = tree.X.toarray()

@@ -21,7 +21,7 @@ from .options import GROUPS, about, assignments_typed, pairs_typed, parameters, 
 from .session import Output, Session, UsageError, limit_threads, meant, reporting, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 FAILURES = (ImportError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 
@@ -141,12 +141,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if argv is None else argv)
     if tokens and tokens[0].lower() in methods.registry():
         tokens[0] = tokens[0].lower()
-    names: Sequence[str] = ()
+    known: Mapping[str, Parameter] = {}
     saved = None
     debug = typed("debug") in tokens
     try:
         command, bound, _ = _app(tokens).parse_args(tokens, exit_on_error=False, print_error=False)
-        names, saved = list(bound.signature.parameters), bound.kwargs.get("checkpoint")
+        known, saved = bound.signature.parameters, bound.kwargs.get("checkpoint")
         debug = debug or bool(bound.kwargs.get("debug"))
         command(*bound.args, **bound.kwargs)
     except KeyboardInterrupt:
@@ -158,14 +158,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CycloptsError, UsageError, *FAILURES) as error:
         if debug:
             traceback.print_exc()
-        say("error: ", _in_options(error, names))
+        say("error: ", _in_options(error, known))
         return 2 if isinstance(error, CycloptsError | UsageError) else 1
     return 0 if tokens else 2
 
 
-def _in_options(error: BaseException, names: Sequence[str]) -> str:
+def _in_options(error: BaseException, known: Mapping[str, Parameter]) -> str:
     """What an error says, with `name=` as the option that it is here."""
     # str() of a KeyError is its message in quotes.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error) or type(error).__name__
     text = pairs_typed(text)
-    return assignments_typed(text, names) if names else text
+    return assignments_typed(text, known) if known else text

@@ -34,7 +34,7 @@ EXAMPLES = {"genes": "gene0 gene1", "pairs": "gene0 gene1"}
 BEGINS = {"png": "PNG", "pdf": "%PDF", "svg": "<svg"}
 FORMATS = tuple(BEGINS)
 SECTIONS = {"advanced": "Parameters of the method", "source": "What is read", "run": "Run"}
-NAMES = r"[\w .:+/|=()-]*"
+NAMES = r"[\w .,:+/|=()-]*"
 # Galaxy's home may be write-protected.
 WHERE = 'HOME="\\$PWD" NUMBA_CACHE_DIR="\\$PWD" MPLCONFIGDIR="\\$PWD"'
 
@@ -95,9 +95,9 @@ def _macros() -> ET.Element:
     names = _add(root, "xml", name="names")
     sanitizer = _add(names, "sanitizer", invalid_char="")
     valid = _add(sanitizer, "valid", initial="string.ascii_letters,string.digits")
-    for character in "_ .:+/|=()-":
+    for character in "_ .,:+/|=()-":
         _add(valid, "add", value=character)
-    _add(names, "validator", f"^{NAMES}$", type="regex", message="Letters, digits, spaces and _ . : + / | = ( ) -")
+    _add(names, "validator", f"^{NAMES}$", type="regex", message="Letters, digits, spaces and _ . , : + / | = ( ) -")
     citations = _add(_add(root, "xml", name="citations"), "citations")
     software = f"@misc{{scdeepclust, title = {{scdeepclust {__version__}: deep clustering of single cells}}, "
     software += "author = {{scdeepclust developers}}, year = {2026}}"

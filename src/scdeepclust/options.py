@@ -16,7 +16,7 @@ from . import methods
 from .methods.parameters import BOUNDS, hints
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 GROUPS = {
     name: Group(name, sort_key=i) for i, name in enumerate(("Methods", "Commands", "Input", "Method", "Run", "Output"))
@@ -82,14 +82,16 @@ def typed(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def assignments_typed(text: str, names: Iterable[str]) -> str:
-    """Text with `name=` as the option that it is, and `name=False` as the option that says no."""
+def assignments_typed(text: str, parameters: Mapping[str, inspect.Parameter]) -> str:
+    """Text with `name=` as the option that it is, and a switch with its value as the option that says yes or no."""
 
     def option(found: re.Match[str]) -> str:
         name, value = found.groups()
-        return typed(f"no_{name}" if value == "False" else name) + ("" if value else "=")
+        if value and bool in get_args(parameters[name].annotation):
+            return typed(f"no_{name}" if value == "False" else name)
+        return f"{typed(name)}={value}"
 
-    return re.sub(rf"(?<![\w.-])({'|'.join(names)})=(True\b|False\b|)", option, text)
+    return re.sub(rf"(?<![\w.-])({'|'.join(parameters)})=(True\b|False\b|)", option, text)
 
 
 def _types(source: Any) -> dict[str, Any]:

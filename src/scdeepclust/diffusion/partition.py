@@ -15,6 +15,7 @@ from .kmeans import fewer_allowed
 from .tensors import connectivities_of
 
 MOST_CELLS = 20_000  # from which clusters start: starts matter more than cells
+FEWEST_EACH = 10  # cells for each cluster, to choose among starts
 MOST_TURNS, ENOUGH = 50, 1e-4  # of partitions that take turns, until a turn gains less than this share
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def centers(
     random_state
         Seed.
     n_choosing
-        So many cells (not fewer than clusters) choose among the starts; None for all.
+        So many cells choose among the starts, unless that is fewer than ten for each cluster; None for all.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def centers(
     if smooth is None:
         smooth = average(z, n_neighbors=n_neighbors, n_steps=n_diffusion, random_state=random_state)
     few = smooth
-    if n_choosing is not None and n_clusters <= n_choosing < len(z):
+    if n_choosing is not None and FEWEST_EACH * n_clusters <= n_choosing < len(z):
         few = smooth[np.random.default_rng(random_state).choice(len(z), n_choosing, replace=False)]
     kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state).fit(few)
     if few is not smooth:

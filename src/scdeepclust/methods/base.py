@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
-from .parameters import checked, hints, meant, nearest
+from .parameters import checked, hints, nearest, none_such
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +59,7 @@ def get(method: str | Method, **parameters: Any) -> Method:
     names = [f.name for f in fields(kind)]
     for name in parameters:
         if name not in names:
-            msg = f"Method {kind.name()!r} has no parameter {name!r}.{meant(name, names)}"
+            msg = f"Method {kind.name()!r} has no parameter {name!r}.{none_such(name, names)}"
             raise TypeError(msg)
     return replace(method, **parameters) if isinstance(method, Method) else kind(**parameters)
 

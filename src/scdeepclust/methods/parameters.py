@@ -54,8 +54,10 @@ ELSEWHERE = {
 }
 
 
-def meant(name: str, names: list[str]) -> str:
-    """A hint at the parameter that was meant, with all that a method has."""
+def none_such(name: str, names: list[str]) -> str:
+    """What may have been meant by a parameter that is none of a method's, with all that are."""
+    if name in OF_ALL:
+        return f" It is one of sdc.tl.deepclust. {_all_of(names)}"
     here = [repr(other) for other in ELSEWHERE.get(name, ()) if other in {*names, *OF_ALL}]
     if here:
         return f" Here it is {' or '.join(here)}. {_all_of(names)}"

@@ -43,7 +43,7 @@ class SharpenedTarget(Resizable):
         self.register_buffer("frequency", torch.zeros(0))
         self.register_buffer("n_revivals", torch.zeros(1, dtype=torch.int64))
         self.alpha, self.power, self.frequency_power = alpha, power, frequency_power
-        self._labels: Tensor | None = None  # of all cells, as of the last refresh
+        self._labels: Tensor | None = None  # of the cells looked at, as of the last refresh
 
     def _load_from_state_dict(self, *args: object) -> None:
         self._labels = None

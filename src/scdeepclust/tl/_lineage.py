@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
 logger = logging.getLogger(__name__)
@@ -19,7 +21,7 @@ def lineage(
     adata: AnnData,
     key: str = "deepclust",
     *,
-    root: str | int | dict[str, str] | None = None,
+    root: str | int | dict[str, str | Sequence[str]] | None = None,
     use_rep: str | None = None,
     n_neighbors: int = 15,
     n_dcs: int = 10,
@@ -48,7 +50,7 @@ def lineage(
         Where time starts: a cell (name, or number), a cluster, a gene (such as that of a stem-cell marker: of the
         cluster where it is highest on average) or a label in a column of `obs`. Counts of a gene are compared
         log-normalised; that two clusters hardly differ in it is logged as a warning. Several genes, between commas, serve
-        together (`{"gene": "Hlf, Procr, Mecom"}`): the mean, each in units of its standard deviation. If a name is more than one of these, say
+        together (`{"gene": "Hlf,Procr,Mecom"}`, or a list): the mean, each in units of its standard deviation. If a name is more than one of these, say
         which: `{"cluster": "3"}`, `{"gene": "Hlf"}`, `{"cell": "AAAC-1"}` or `{"cell_type": "7MEP"}`. None takes
         `adata.uns["iroot"]`.
     use_rep
@@ -142,8 +144,9 @@ def lineage(
     seed = resolve_seed(random_state)
     bare, where = _clustered(adata, key, rep)
     with kept_threads():
+        place = find_root(adata, bare, where, root, layer=layer, key=key)
         _graph(bare, n_neighbors, n_dcs, seed)
-        iroot, how = find_root(adata, bare, where, root, layer=layer, key=key)
+        iroot, how = place()
         bare.uns["iroot"] = iroot
         tree, clusters = directed_tree(bare, n_dcs, min_confidence)
         members = branches_of(tree, clusters)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,8 @@ from ..data.checks import listing
 from ..data.expression import log_normalised, nearest, need_genes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
 
 logger = logging.getLogger(__name__)
@@ -35,8 +38,11 @@ def find_root(
     *,
     layer: str | None,
     key: str,
-) -> tuple[int, str]:
-    """Position of the root among the cells with a cluster (`bare`, at `where` in `adata`), and how it was found.
+) -> Callable[[], tuple[int, str]]:
+    """What gives, once `bare` has its graph, the root's position among the cells with a cluster, and how it was found.
+
+    What `root` stands for is looked up at once, so that a wrong one is refused before any work. The cells are `bare`, at
+    `where` in `adata`.
 
     Raises
     ------
@@ -57,25 +63,28 @@ def find_root(
         if not 0 <= root < adata.n_obs:
             msg = f"root={root} is not the number of a cell; there are cells 0 to {adata.n_obs - 1}."
             raise KeyError(msg)
-        return _cell(adata, where, int(root))
+        cell = _cell(adata, where, int(root))
+        return lambda: cell
     if isinstance(root, dict) and len(root) != 1:
         msg = f"root={root!r} must name one thing, such as {{'cluster': '3'}}."
         raise ValueError(msg)
     kind, name = next(iter(root.items())) if isinstance(root, dict) else (None, root)
     kind = "cluster" if kind == key else kind
     if kind == "gene" and (genes := _several(adata, name)):
-        return _highest(adata, bare, where, genes, layer)
+        return partial(_highest, bare, _expressed(adata, where, genes, layer), genes)
     name = str(name)
     kind, cells = _meaning(adata, bare, where, name, kind, root=root)
     if kind == "cell":
-        return _cell(adata, where, *np.flatnonzero(cells))
+        cell = _cell(adata, where, *np.flatnonzero(cells))
+        return lambda: cell
     if kind == "gene":
-        return _highest(adata, bare, where, [name], layer)
+        return partial(_highest, bare, _expressed(adata, where, [name], layer), [name])
     here = cells[where]
     if not here.any():
         msg = f"root={root!r}: none of its cells has a cluster."
         raise ValueError(msg)
-    return _first(bare, _in_one_cluster(bare, here, f"{kind} {name}")), f"{kind} {name}"
+    named = f"{kind} {name}"
+    return lambda: (_first(bare, _in_one_cluster(bare, here, named)), named)
 
 
 def _in_one_cluster(bare: AnnData, here: np.ndarray, name: str) -> np.ndarray:
@@ -101,7 +110,8 @@ def _meaning(
             raise KeyError(msg)
         found = {kind: found[kind]}
     if not found:
-        msg = f"root={root!r} is no cell, cluster, gene or label. {_known(adata, bare, 'cluster', name)}"
+        genes = f" Several genes are {{'gene': {name!r}}}." if "," in name else ""
+        msg = f"root={root!r} is no cell, cluster, gene or label.{genes} {_known(adata, bare, 'cluster', name)}"
         raise KeyError(msg)
     if len(found) > 1:
         options = ", ".join(f"{{{k!r}: {name!r}}}" for k in found)
@@ -171,27 +181,37 @@ def _cell(adata: AnnData, where: np.ndarray, *positions: int) -> tuple[int, str]
     return int(at[0]), f"cell {name}"
 
 
-def _several(adata: AnnData, name: object) -> list[str]:
+def _several(adata: AnnData, names: object) -> list[str]:
     """Genes of a sequence, or between commas; none where it is the name of one."""
-    if not isinstance(name, str):
-        return list(map(str, name)) if isinstance(name, Sequence) else []
-    return [] if name in adata.var_names or "," not in name else [part.strip() for part in name.split(",")]
+    if not isinstance(names, str):
+        return list(map(str, names)) if isinstance(names, Iterable) else []
+    if names in adata.var_names or "," not in names:
+        return []
+    return [part.strip() for part in names.split(",") if part.strip()]
 
 
-def _highest(adata: AnnData, bare: AnnData, where: np.ndarray, genes: list[str], layer: str | None) -> tuple[int, str]:
-    """A cell of those where genes are highest, seen over its neighbours, in the cluster where they are highest on average.
+def _expressed(adata: AnnData, where: np.ndarray, genes: list[str], layer: str | None) -> np.ndarray:
+    """Expression of genes in the cells with a cluster.
 
-    Of several genes the mean is taken, each in units of its standard deviation, lest the most expressed one decide.
+    Of several the mean, each in units of its standard deviation, lest the most expressed one decide.
     """
     need_genes("root", genes, adata.var_names)
-    values, name = log_normalised(adata, genes, layer, "layer")[0][where], ", ".join(genes)
-    silent = [gene for gene, column in zip(genes, values.T, strict=True) if not column.any()]
-    if silent:
-        msg = f"root={silent[0]!r}: this gene is zero in every cell; give another."
-        raise ValueError(msg)
+    values = log_normalised(adata, genes, layer, "layer")[0][where]
+    for gene, column in zip(genes, values.T, strict=True):
+        if not column.any():
+            msg = f"root={gene!r}: this gene is zero in every cell; give another."
+            raise ValueError(msg)
     if len(genes) > 1:
-        values = values / np.maximum(values.std(0), 1e-12)
-    values = values.mean(1)
+        spread = values.std(0)
+        values = values / np.where(
+            spread > 1e-6 * values.max(0), spread, np.inf
+        )  # one that is the same in all says nothing
+    return values.mean(1)
+
+
+def _highest(bare: AnnData, values: np.ndarray, genes: list[str]) -> tuple[int, str]:
+    """A cell of those where values are highest, seen over its neighbours, in the cluster where they are highest on average."""
+    name = ", ".join(genes)
     graph = bare.obsp["connectivities"]
     smooth = (graph @ values + values) / (np.asarray(graph.sum(1)).ravel() + 1)
     codes = bare.obs["cluster"].cat.codes.to_numpy()

@@ -41,7 +41,7 @@ def sharpen(log_q: Tensor, frequency: Tensor, *, power: float = 2.0, frequency_p
     log_q
         Log of the soft assignment, cells x clusters.
     frequency
-        :math:`f_k = \sum_i q_{ik}` over **all** cells. A minibatch's own sums are noisy and give rare clusters huge
+        :math:`f_k = \sum_i q_{ik}` over **all** cells, or many. A minibatch's own sums are noisy and give rare clusters huge
         weights.
     power
         :math:`a`; 2 in the paper, smaller is gentler on cells in transition.
