@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
@@ -477,12 +478,15 @@ def test_centres_are_means_of_clusters(ten_thousand):
     assert set(nearest.argmin(1)) == {0, 1, 2, 3}
 
 
-def test_starts_that_a_few_cells_choose_are_refined_on_all(ten_thousand):
+def test_starts_that_a_few_cells_choose_are_refined_on_all(ten_thousand, monkeypatch):
+    fit, seen = KMeans.fit, []
+    monkeypatch.setattr(KMeans, "fit", lambda self, x: seen.append(len(x)) or fit(self, x))
     z, groups = (part[:2000] for part in ten_thousand)
     options = {"smooth": z, "n_neighbors": 10, "n_diffusion": 1, "n_init": 10, "random_state": 0}
     found = diffusion.centers(z.astype(np.float32), 4, n_choosing=200, **options)
     means = np.stack([z[groups == k].mean(0) for k in range(4)])
     nearest = np.linalg.norm(found[:, None] - means[None], axis=2)
     assert nearest.min(1).max() < 1e-4
-    # fewer cells than clusters cannot choose
-    assert len(diffusion.centers(z.astype(np.float32), 30, n_choosing=20, **options)) == 30
+    # too few for each cluster cannot choose
+    assert len(diffusion.centers(z.astype(np.float32), 30, n_choosing=200, **options)) == 30
+    assert seen == [200, 2000, 2000]

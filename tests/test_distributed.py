@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import traceback
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,9 +17,12 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 import scdeepclust as sdc
+from scdeepclust import diffusion
+from scdeepclust.methods import sharpening
 
 LIMIT = 600  # seconds for a pair of processes; a fresh environment compiles for Leiden first
 FIRST = {"equal": 150, "unequal": 205}  # cells of the first process, of 300
+SAMPLE = 100  # cells that clusters start from, and that an update looks at, in the run that is called so
 
 pytestmark = pytest.mark.distributed
 
@@ -41,11 +45,23 @@ def jobs():
 
     for variant in filter(together, variants()):
         yield f"{variant}-unequal", variant.small, "unequal"
+    yield "dec-sampled", functools.partial(sdc.methods.get, "dec", n_clusters=3, pretrain_steps=60), "sampled"
     for variant in filter(together, plain()):
         steps = {"pretrain_steps": 60} if "pretrain_steps" in variant.small().params else {}
         yield f"{variant}-no number", functools.partial(variant.small, n_clusters=None), "unequal"
         for split in FIRST:
             yield f"{variant}-{split}", functools.partial(variant.small, **steps), split
+
+
+@contextmanager
+def sampled():
+    """Fewer cells than there are make starts and updates of the target, as with many cells."""
+    before = diffusion.MOST_CELLS, sharpening.TO_UPDATE
+    diffusion.MOST_CELLS = sharpening.TO_UPDATE = SAMPLE
+    try:
+        yield
+    finally:
+        diffusion.MOST_CELLS, sharpening.TO_UPDATE = before
 
 
 def outcome(method, cells):
@@ -74,9 +90,11 @@ def work(rank, folder):
     for name, method, split in jobs():
         if name in done:
             continue
-        own = slice(FIRST[split]) if rank == 0 else slice(FIRST[split], None)
+        first = FIRST.get(split, FIRST["unequal"])
+        own = slice(first) if rank == 0 else slice(first, None)
         try:
-            found = outcome(method(), adata[own].copy())
+            with sampled() if split == "sampled" else nullcontext():
+                found = outcome(method(), adata[own].copy())
         except Exception:  # noqa: BLE001  whatever it is, the test shows it
             found = {"error": traceback.format_exc()}
         (folder / f"{name}.{rank}").write_bytes(pickle.dumps(found))
@@ -172,6 +190,13 @@ def test_clusters_are_numbered_by_their_size_over_both(pairs, variant):
     sizes = sum(one["sizes"] for one in pairs(f"{variant}-unequal"))
     assert sizes.sum() == 300
     assert (np.diff(sizes) <= 0).all()
+
+
+def test_processes_that_look_at_a_sample_end_with_one_model_too(pairs):
+    pair = pairs("dec-sampled")
+    assert_equal_weights(pair)
+    labels = np.concatenate([one["labels"] for one in pair])
+    assert adjusted_rand_score(all_cells().obs["cell_type"], labels) > 0.9
 
 
 if __name__ == "__main__":

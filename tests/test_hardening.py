@@ -10,9 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.cluster import KMeans
 from torch import nn
 
 import scdeepclust as sdc
+from scdeepclust import diffusion
 from scdeepclust.data import Batch, Cells
 from scdeepclust.losses import CollapseWarning, collapsed, cross_entropy, hardening, sharpen, student_t
 from scdeepclust.methods import sharpening
@@ -346,3 +348,26 @@ def test_clusters_shares_among_some_cells_are_those_of_all(with_a_rare_type, few
     method.refresh(net, cells)
     some = net.target.frequency / net.target.frequency.sum()
     torch.testing.assert_close(some, everyone, atol=0.03, rtol=0)
+
+
+def test_where_there_are_many_cells_a_sample_of_them_starts_clusters_and_updates(types, few, monkeypatch):
+    monkeypatch.setattr(diffusion, "MOST_CELLS", 240, raising=False)
+    monkeypatch.setattr(sharpening, "TO_UPDATE", 120)
+    seen, looked_at = [], []
+    fit, refresh = KMeans.fit, SharpenedTarget.refresh
+
+    def fitted(self, x, *args, **options):
+        seen.append(len(x))
+        return fit(self, x, *args, **options)
+
+    def refreshed(self, encoder, centroids, batches):
+        batches = list(batches)
+        looked_at.append(sum(len(batch.x) for batch in batches))
+        return refresh(self, encoder, centroids, batches)
+
+    monkeypatch.setattr(KMeans, "fit", fitted)
+    monkeypatch.setattr(SharpenedTarget, "refresh", refreshed)
+    found = sdc.tl.deepclust(types, few("dec", pretrain_steps=60), copy=True, progress=False)
+    assert seen == [30, 240]  # an eighth chooses among the starts
+    assert set(looked_at) == {120}
+    assert sdc.metrics.ari(types.obs["cell_type"], found.obs["deepclust"]) > 0.9

@@ -52,5 +52,12 @@ def choose_partition(
     best = table.sort_values(["unchanged", "n_clusters"], ascending=False).iloc[0]["partition"]
     choice = found[best]
     how = {"chosen": best, "chosen_by": "changed least by joining", "partitions": table}
-    own = {"n_clusters": int(choice.fine.max()) + 1, "joins": choice.record["joins"].assign(done=False)}
+    params = {
+        name: value for name, value in choice.record["params"].items() if name != "resolution"
+    }  # nothing was found
+    own = {
+        "params": params,
+        "n_clusters": int(choice.fine.max()) + 1,
+        "joins": choice.record["joins"].assign(done=False),
+    }
     return Choice(choice.fine, choice.fine, {**choice.record, **how, **own})
