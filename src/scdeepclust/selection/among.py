@@ -52,9 +52,8 @@ def choose_partition(
     best = table.sort_values(["unchanged", "n_clusters"], ascending=False).iloc[0]["partition"]
     choice = found[best]
     how = {"chosen": best, "chosen_by": "changed least by joining", "partitions": table}
-    params = {
-        name: value for name, value in choice.record["params"].items() if name != "resolution"
-    }  # nothing was found
+    # No communities were looked for, at any resolution.
+    params = {name: value for name, value in choice.record["params"].items() if name != "resolution"}
     own = {
         "params": params,
         "n_clusters": int(choice.fine.max()) + 1,
