@@ -490,3 +490,13 @@ def test_starts_that_a_few_cells_choose_are_refined_on_all(ten_thousand, monkeyp
     # too few for each cluster cannot choose
     assert len(diffusion.centers(z.astype(np.float32), 30, n_choosing=200, **options)) == 30
     assert seen == [200, 2000, 2000]
+
+
+def test_a_sample_is_that_of_its_seed_and_in_order():
+    cells = Cells(device=CPU, batch_size=4, x=torch.zeros(50, 1))
+    one, again, other = cells.sample(20), cells.sample(20), cells.sample(20, seed=1)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert len(one.unique()) == 20
+    assert torch.equal(one, one.sort().values)
+    assert torch.equal(cells.sample(60, seed=3), torch.arange(50))

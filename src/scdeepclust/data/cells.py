@@ -132,10 +132,10 @@ class Cells:
         for part in self.parts(index):
             yield self[part]
 
-    def sample(self, at_most: int) -> Tensor:
-        """A random sample of the cells, over all processes of so many, in order: each time the same."""
+    def sample(self, at_most: int, seed: int = 0) -> Tensor:
+        """A random sample of the cells, over all processes of so many, in order: of a seed the same each time."""
         here = -(-at_most // n_processes())
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(rank()))
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed + rank()))
         return order[:here].sort().values
 
     def chunks(self, index: Tensor | None = None) -> Iterator[Batch]:

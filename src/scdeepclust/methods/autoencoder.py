@@ -171,7 +171,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
             embedding = networks.embed(net, cells)
             found = from_rank_zero(lambda: diffusion.means(embedding.cpu().numpy(), cells.partition.cpu().numpy()))
         else:
-            some = cells.sample(diffusion.MOST_CELLS)
+            some = cells.sample(diffusion.MOST_CELLS, seed)
             here = networks.embed(net, cells, some)
             smooth = self.start_features(here, None if cells.target is None else cells.target[some.to(cells.device)])
             smooth = None if smooth is None else gathered(smooth).cpu().numpy()

@@ -25,11 +25,12 @@ class DEC(SharpeningMethod, AutoencoderMethod):
     Use it where clear groups are wanted; without a decoder in the second stage it may cut continua
     (:class:`IDEC` keeps the decoder).
 
-    Xie, Girshick, Farhadi, ICML 2016, arXiv 1511.06335. As in the paper: the target distribution is taken over all
-    cells, and not over a minibatch. Differently: of more than 20,000 cells it is taken over a sample of so many; the default network reads 20 PCs, starts as PCA and decodes linearly, and learns to explain
-    features averaged over neighbours, in which k-means also starts; Adam instead of SGD, shuffled minibatches,
-    end-to-end instead of layer-wise pretraining that stops early, and clusters that vanish are placed anew; where the data
-    choose the clusters, a term that holds cells in them. The paper's network is
+    Xie, Girshick, Farhadi, ICML 2016, arXiv 1511.06335. As in the paper: the target distribution is taken over
+    all cells, and not over a minibatch. Differently: of more than 20,000 cells it is taken over a sample of so
+    many; the default network reads 20 PCs, starts as PCA and decodes linearly, and learns to explain features
+    averaged over neighbours, in which k-means also starts; Adam instead of SGD, shuffled minibatches,
+    end-to-end instead of layer-wise pretraining that stops early, and clusters that vanish are placed anew;
+    where the data choose the clusters, a term that holds cells in them. The paper's network is
     `network_type="mlp", hidden=(500, 500, 2000), n_latent=10, n_diffusion=0`.
 
     Parameters
