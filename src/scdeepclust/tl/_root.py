@@ -203,9 +203,8 @@ def _expressed(adata: AnnData, where: np.ndarray, genes: list[str], layer: str |
             raise ValueError(msg)
     if len(genes) > 1:
         spread = values.std(0)
-        values = values / np.where(
-            spread > 1e-6 * values.max(0), spread, np.inf
-        )  # one that is the same in all says nothing
+        differs = spread > 1e-6 * values.max(0)  # a gene that is the same in all cells says nothing
+        values = values / np.where(differs, spread, np.inf)
     return values.mean(1)
 
 
