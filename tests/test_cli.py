@@ -435,19 +435,23 @@ def test_a_zarr_store_out_and_repeated_gene_names(folder, cells, capsys):
 # What is said, and how it ends
 
 
-def test_quiet_says_nothing_but_warnings(folder, monkeypatch, capsys):
+def test_quiet_says_nothing_but_warnings_in_the_words_of_the_command_line(folder, monkeypatch, capsys):
     true = commands.trained
 
     def warns(*args):
         warnings.warn("beware\nof this", UserWarning, stacklevel=1)
         warnings.warn("of no use", FutureWarning, stacklevel=1)
-        session.logger.warning("and of that")
+        session.logger.warning("and of that; give join_shifted=False or n_clusters=3")
         session.logger.info("all is well")
         return true(*args)
 
     monkeypatch.setattr(commands, "trained", warns)
     assert cli.main(["aekmeans", *START, *as_options(few("aekmeans")), "--quiet"]) == 0
-    assert capsys.readouterr() == ("", "scdeepclust: warning: beware of this\nscdeepclust: warning: and of that\n")
+    said = [
+        "scdeepclust: warning: beware of this",
+        "scdeepclust: warning: and of that; give --no-join-shifted or --n-clusters=3",
+    ]
+    assert capsys.readouterr() == ("", "\n".join(said) + "\n")
     assert not session.logger.handlers
 
 

@@ -17,7 +17,7 @@ from cyclopts.config import Dict
 from . import __version__, commands, config, methods
 from .described import front, public
 from .methods.parameters import nearest
-from .options import GROUPS, about, assignments_typed, pairs_typed, parameters, readable, typed
+from .options import GROUPS, about, as_typed, parameters, readable, typed
 from .session import Output, Session, UsageError, limit_threads, meant, reporting, say
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _command(
         session = Session.taken(options)
         if session.quiet and "progress" in options:
             options["progress"] = False
-        with reporting(session):
+        with reporting(session, lambda text: as_typed(text, known)):
             limit_threads(session.threads)
             job(**options)
 
@@ -158,14 +158,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CycloptsError, UsageError, *FAILURES) as error:
         if debug:
             traceback.print_exc()
-        say("error: ", _in_options(error, known))
+        say("error: ", as_typed(_said(error), known))
         return 2 if isinstance(error, CycloptsError | UsageError) else 1
     return 0 if tokens else 2
 
 
-def _in_options(error: BaseException, known: Mapping[str, Parameter]) -> str:
-    """What an error says, with `name=` as the option that it is here."""
+def _said(error: BaseException) -> str:
+    """What an error says."""
     # str() of a KeyError is its message in quotes.
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error) or type(error).__name__
-    text = pairs_typed(text)
-    return assignments_typed(text, known) if known else text
+    return str(error.args[0] if isinstance(error, KeyError) and error.args else error) or type(error).__name__

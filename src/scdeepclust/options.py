@@ -82,8 +82,11 @@ def typed(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def assignments_typed(text: str, parameters: Mapping[str, inspect.Parameter]) -> str:
-    """Text with `name=` as the option that it is, and a switch with its value as the option that says yes or no."""
+def as_typed(text: str, parameters: Mapping[str, inspect.Parameter]) -> str:
+    """A message with `name=` as the option that it is, a switch and its value as the option that says yes or no."""
+    text = pairs_typed(text)
+    if not parameters:
+        return text
 
     def option(found: re.Match[str]) -> str:
         name, value = found.groups()

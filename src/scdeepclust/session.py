@@ -112,10 +112,10 @@ def limit_threads(n: int | None) -> None:
 
 
 @contextmanager
-def reporting(session: Session) -> Iterator[None]:
-    """Show the package's log and warnings on standard error, a line each."""
+def reporting(session: Session, worded: Callable[[str], str]) -> Iterator[None]:
+    """Show the package's log and warnings on standard error, a line each, in the words of the command line."""
     handler, level = logging.StreamHandler(), logger.level
-    handler.setFormatter(_Lines())
+    handler.setFormatter(_Lines(worded))
     logger.addHandler(handler)
     logger.setLevel(logging.WARNING if session.quiet else logging.INFO)
     try:
@@ -126,7 +126,7 @@ def reporting(session: Session) -> Iterator[None]:
             warnings.simplefilter("default", RuntimeWarning)
             for known in KNOWN_WARNINGS:
                 warnings.filterwarnings("ignore", known)
-            warnings.showwarning = lambda message, *_, **__: say("warning: ", message)
+            warnings.showwarning = lambda message, *_, **__: say("warning: ", worded(str(message)))
             yield
     finally:
         logger.removeHandler(handler)
@@ -134,8 +134,14 @@ def reporting(session: Session) -> Iterator[None]:
 
 
 class _Lines(logging.Formatter):
+    def __init__(self, worded: Callable[[str], str]) -> None:
+        super().__init__()
+        self.worded = worded
+
     def format(self, record: logging.LogRecord) -> str:
-        return ("scdeepclust: warning: " if record.levelno >= logging.WARNING else "") + record.getMessage()
+        # Other lines are of what was done; they may name files, whose names stay as they are.
+        text, warns = record.getMessage(), record.levelno >= logging.WARNING
+        return f"scdeepclust: warning: {self.worded(text)}" if warns else text
 
 
 def say(kind: str, message: object) -> None:
