@@ -694,4 +694,4 @@ def test_a_demo_loses_no_cells_if_the_rest_fails(folder, monkeypatch, module, ca
     monkeypatch.setattr(f"scdeepclust.{module}", fail, raising=False)
     assert cli.main(["demo", "d", "--data", "in.h5ad", "--n-clusters", "3", "--quiet"]) == 1
     assert "LookupError" in line(capsys.readouterr().err)
-    assert "confidence" in ad.read_h5ad("d/in.h5ad").obs
+    assert "deepclust_confidence" in ad.read_h5ad("d/in.h5ad").obs

@@ -287,7 +287,7 @@ def test_noise_cells_are_named_and_counted(scattered, tmp_path):
     assert (labels[truth == -1] == "noise").all()
     assert record["sizes"]["noise"] == (labels == "noise").sum()
     assert record["n_clusters"]["n_clusters"] == 3
-    assert record["n_clusters"]["chosen_by"] == "HDBSCAN, clusters of at least 20 cells"
+    assert record["n_clusters"]["chosen_by"] == "HDBSCAN, clusters of at least 20 of the cells that it sees"
     assert list(found.obsm["deepclust_proba"].columns) == ["0", "1", "2", "noise"]
     np.testing.assert_allclose(found.obsm["deepclust_proba"].sum(axis=1), 1, atol=1e-5)
     found.write_h5ad(tmp_path / "a.h5ad")

@@ -24,7 +24,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        There is no such device here.
+        There is no such device here, or it is neither a CPU nor a CUDA GPU: others lack double precision, or a seed.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -34,6 +34,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         msg = f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); give 'cpu' or 'auto'."
         raise ValueError(msg) from error
+    if found.type not in {"cpu", "cuda"}:
+        msg = f"device={device!r} is not supported; give 'cpu', 'cuda' or 'auto'."
+        raise ValueError(msg)
     return found
 
 

@@ -149,11 +149,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         known, saved = bound.signature.parameters, bound.kwargs.get("checkpoint")
         debug = debug or bool(bound.kwargs.get("debug"))
         command(*bound.args, **bound.kwargs)
-    except KeyboardInterrupt:
-        say(
-            "",
-            "interrupted; the output was not written" + (f"; the same command goes on from {saved!r}" if saved else ""),
-        )
+    except KeyboardInterrupt as stopped:
+        left = str(stopped) or "the output was not written"
+        more = f"; the same command goes on from {saved!r}" if saved and not str(stopped) else ""
+        say("", f"interrupted; {left}{more}")
         return 130
     except (CycloptsError, UsageError, *FAILURES) as error:
         if debug:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import fields
 from json import dumps
-from numbers import Number
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from .options import about, readable, typed
 from .session import Output, UsageError, logger, meant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
 
@@ -44,7 +45,13 @@ def writes_cells(command: Sequence[str], job: Callable[..., AnnData], tokens: Se
         if to.report is not None:
             from . import report
 
-            report.write(adata, to.report, command=["scdeepclust", *tokens], cells=options["input"], seconds=seconds)
+            try:
+                report.write(
+                    adata, to.report, command=["scdeepclust", *tokens], cells=options["input"], seconds=seconds
+                )
+            except KeyboardInterrupt:
+                msg = f"{path} is written, the report is not"
+                raise KeyboardInterrupt(msg) from None
             logger.info("wrote the report %s", to.report)
         if to.json:
             found = {"output": path, "command": " ".join(command), "key_added": key}
@@ -84,19 +91,24 @@ def _found(adata: AnnData, key: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if cells := sizes(adata, key):
         found |= {"n_clusters": len(clusters(adata, key).cat.categories), "sizes": cells}
-    return found | {"record": _plain(adata.uns.get(key, {}))}
+    record = adata.uns.get(key, {})
+    return found | {"record": _plain(record) if isinstance(record, Mapping) else {}}
 
 
 def _plain(value: Any) -> Any:
-    """The part of a record that JSON can hold."""
-    if isinstance(value, dict):
-        return {str(name): plain for name, each in value.items() if (plain := _plain(each)) is not None}
-    if isinstance(value, bool | str):
-        return value
-    if isinstance(value, Number):
-        number = value.item() if hasattr(value, "item") else value
-        return number if number == number else None  # noqa: PLR0124 NaN is no JSON
-    return None
+    """A record without its tables, as JSON holds it: numbers that are not finite are null there."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items() if not _is_table(each)}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    value = value.item() if hasattr(value, "item") else value  # numpy's
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _is_table(value: Any) -> bool:
+    return hasattr(value, "shape") and len(value.shape) > 0
 
 
 def cluster(

@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING
 
 from . import files, report
 from .described import front
+from .options import typed
 from .session import logger, meant
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+SURE = "deepclust_confidence"  # as tl.assign calls it
 
 
 def run(folder: str, *, data: str | None, labels: str | None, n_clusters: int | None) -> None:
     """Leave cells with clusters, a UMAP, the history of the training and a report in `folder`."""
     where = Path(folder)
     _check(where)
+    given = {"data": data, "labels": labels, "n_clusters": n_clusters}
+    options = [word for name, value in given.items() if value is not None for word in (typed(name), str(value))]
+    command = ["scdeepclust", "demo", folder, *options]
     if data is None:
         from . import datasets
 
@@ -32,9 +38,9 @@ def run(folder: str, *, data: str | None, labels: str | None, n_clusters: int | 
     path = where / f"{name}.h5ad"
     meant(files.check_output, path, [] if data is None else [data])
     front("tl", "deepclust")(adata, n_clusters=n_clusters)
-    adata.obs["confidence"] = adata.obsm["deepclust_proba"].max(axis=1).to_numpy()
+    adata.obs[SURE] = adata.obsm["deepclust_proba"].max(axis=1).to_numpy()
     files.write(adata, path)  # first, so that nothing is lost if the rest fails
-    color = ["deepclust", *([labels] if labels else []), "confidence"]
+    color = ["deepclust", *([labels] if labels else []), SURE]
     figures = {"umap": {"color": color}, "history": {}}
     for figure, options in figures.items():
         with files.whole(where / f"{name}_{figure}.png") as new:
@@ -42,7 +48,7 @@ def run(folder: str, *, data: str | None, labels: str | None, n_clusters: int | 
     for line in _table(adata, labels):
         logger.info("%s", line)
     page = where / f"{name}.html"
-    report.write(adata, page, command=["scdeepclust", "demo", folder], cells=data or name)
+    report.write(adata, page, command=command, cells=data or name)
     written = [path, page, *(where / f"{name}_{figure}.png" for figure in figures)]
     logger.info("written: %s", ", ".join(map(str, written)))
 
@@ -62,7 +68,7 @@ def _table(adata: AnnData, labels: str | None) -> list[str]:
     lines = [f"{'cluster':>8}{'cells':>8}{'membership':>12}" + (f"  commonest {labels}" if labels else "")]
     for cluster in adata.obs["deepclust"].cat.categories:
         rows = (adata.obs["deepclust"] == cluster).to_numpy()
-        line = f"{cluster:>8}{rows.sum():>8}{adata.obs.loc[rows, 'confidence'].mean():>12.2f}"
+        line = f"{cluster:>8}{rows.sum():>8}{adata.obs.loc[rows, SURE].mean():>12.2f}"
         if labels and rows.any():
             share = adata.obs.loc[rows, labels].value_counts(normalize=True)
             line += f"  {share.index[0]} ({share.iloc[0]:.0%})" if len(share) else ""

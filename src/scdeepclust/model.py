@@ -26,6 +26,8 @@ from .arguments import (
 from .checkpoint import Checkpoint, fingerprint
 from .data import align, covariate_keys, one_hot, read, split
 from .data.cells import CHUNK
+from .data.checks import true_or_false
+from .data.raw import spread
 from .distributed import from_rank_zero, gathered, n_processes, rank, total
 from .metrics.lineage import lineage_preservation
 from .results import NOISE, versions
@@ -47,6 +49,11 @@ logger = logging.getLogger(__name__)
 # Lineage preservation before and after the clustering stage is compared on a few cells: it takes a fraction of a second.
 FEWEST_TO_COMPARE, MOST_TO_COMPARE = 50, 1_000
 MOST_LOST = 0.1  # of it, before there is a warning
+ASK_LESS = {  # of a clustering stage, by parameter
+    "weight": "a lower weight",
+    "cluster_steps": "fewer cluster_steps",
+    "locality": "a higher locality",
+}
 
 
 class Model:
@@ -235,8 +242,14 @@ class Model:
         if saved and saved.path.exists():
             logger.info("going on from %s", saved.path)
         with kept_threads():
-            partition = self._choose(raw)
-            learnt = self._to_learn_from(raw)
+            seen = self._seen(len(raw))
+            learnt = raw if seen.all() else raw.cells(seen)
+            labels = self._choose(learnt)
+            partition = (
+                None
+                if labels is None
+                else torch.as_tensor(spread(labels, seen, len(raw), missing=-1), device=self.device)
+            )
             x = self._fit_inputs(learnt)
             self.net = self._build(raw, learnt)
             x = x if learnt is raw else None
@@ -290,6 +303,8 @@ class Model:
 
         Raises
         ------
+        KeyError
+            New cells lack a layer or key that the model reads.
         RuntimeError
             The model is not trained.
         ValueError
@@ -313,6 +328,8 @@ class Model:
 
         Raises
         ------
+        KeyError
+            New cells lack a layer or key that the model reads.
         RuntimeError
             The model is not trained.
         ValueError
@@ -350,8 +367,12 @@ class Model:
 
         Raises
         ------
+        KeyError
+            New cells lack a layer or key that the model reads.
+        RuntimeError
+            The model is not trained.
         ValueError
-            The method does not denoise, or was trained on a representation.
+            The method does not denoise, or was trained on a representation, or the cells cannot serve.
         """
         self.check_denoises()
         z = self._embed(adata)
@@ -371,9 +392,22 @@ class Model:
         Returns
         -------
         Cells x clusters (:attr:`categories`), the largest cluster first, float32; rows sum to one.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not trained.
+        ValueError
+            The embedding is no matrix of the model's dimensions.
         """
         z = torch.as_tensor(np.array(embedding, dtype=np.float32), device=self.device)
-        log_q = self.method.log_soft_assign(self._trained().net, z)
+        try:
+            log_q = self.method.log_soft_assign(self._trained().net, z)
+        except (IndexError, RuntimeError) as error:
+            if self.order is None:
+                raise
+            msg = f"embedding has shape {tuple(z.shape)}, which this model did not make; give what get_latent_representation gives."
+            raise ValueError(msg) from error
         return log_q.exp()[:, self.order.to(z.device)].cpu().numpy()
 
     @property
@@ -440,16 +474,38 @@ class Model:
     def save(self, folder: str | os.PathLike, *, overwrite: bool = False) -> None:
         """Save to a folder of JSON and safetensors.
 
+        Parameters
+        ----------
+        folder
+            New folder; it appears whole or not at all.
+        overwrite
+            Whether to replace a model that is there.
+
         Raises
         ------
         FileExistsError
-            The folder exists and `overwrite` is False.
+            The folder exists and `overwrite` is False, or it is no saved model.
+        FileNotFoundError
+            The folder in which it is to be does not exist.
+        RuntimeError
+            The model is not trained.
         """
         storage.save(self._trained(), folder, overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: str | os.PathLike, *, device: str | torch.device = "auto") -> Self:
         """Load what :meth:`save` wrote; nothing in the folder is executed, and no AnnData is needed.
+
+        Parameters
+        ----------
+        folder
+            Where it was saved.
+        device
+            Where it is to work, as in :func:`scdeepclust.tl.deepclust`.
+
+        Returns
+        -------
+        The trained model, without its training cells.
 
         Raises
         ------
@@ -474,10 +530,12 @@ class Model:
         for name, z in found.items():
             self.preservation[name] = lineage_preservation(z[some], reference, n_landmarks=100)["score"]
         if self.preservation.get("before", 0.0) - self.preservation["after"] > MOST_LOST:
+            less = " or ".join(words for name, words in ASK_LESS.items() if hasattr(self.method, name))
             logger.warning(
                 "The clustering stage lowered lineage preservation from %(before).2f to %(after).2f: neighbours were pulled "
-                "apart. For lineages use obsm['X_..._before'], or ask the clustering stage for less: a lower weight, fewer cluster_steps, a higher locality.",
-                self.preservation,
+                "apart. For lineages use the embedding before it (latent_before, obsm['X_..._before']), or ask it for less: "
+                "%(less)s.",
+                {**self.preservation, "less": less},
             )
 
     def _checkpoint(self, path: str | os.PathLike | None, batch_size: int) -> Checkpoint | None:
@@ -509,6 +567,7 @@ class Model:
 
     def _check_choice(self, min_signal: float | None, *, join_shifted: bool) -> None:
         """Refuse a threshold that is none, and what would decide nothing."""
+        true_or_false("join_shifted", join_shifted)
         if min_signal is not None:
             check_min_signal(min_signal)
         asked = {"min_signal": min_signal} if min_signal is not None else {}
@@ -519,7 +578,7 @@ class Model:
             msg = f"{name}={value!r} decides nothing, because the number of clusters is that of {given}; leave it out."
             raise ValueError(msg)
 
-    def _choose(self, raw: Raw) -> torch.Tensor | None:
+    def _choose(self, raw: Raw) -> np.ndarray | None:
         """The partition to start from, if no number of clusters is given; several processes take that of the first."""
         if self.method.n_clusters is not None:
             return None
@@ -536,16 +595,13 @@ class Model:
         )
         choice.announce()
         self.choice = choice.record
-        labels = choice.labels if rank() == 0 else np.full(len(raw), -1)  # the first has chosen among its own cells
-        return torch.as_tensor(labels, device=self.device)
+        return choice.labels if rank() == 0 else np.full(len(raw), -1)  # the first has chosen among its own cells
 
-    def _to_learn_from(self, raw: Raw) -> Raw:
-        """The cells that anything may be fitted to before training: not those held out, where their loss is to be honest."""
+    def _seen(self, n: int) -> np.ndarray:
+        """Which cells anything may be fitted to before training: not those held out, where their loss is to be honest."""
         if not self.method.scores_unseen:
-            return raw
-        seen = np.zeros(len(raw), dtype=bool)
-        seen[split(len(seen), self.seed)[0].numpy()] = True
-        return raw.cells(seen)
+            return np.ones(n, dtype=bool)
+        return np.isin(np.arange(n), split(n, self.seed)[0].numpy())
 
     def _fit_inputs(self, raw: Raw) -> torch.Tensor | None:
         """Fit the transformation; several processes take that of the first."""

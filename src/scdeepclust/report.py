@@ -90,7 +90,7 @@ def _results(adata: AnnData) -> Iterator[dict[str, Any]]:
 def _membership(adata: AnnData, key: str) -> dict[str, str]:
     """How sure cells of each cluster are of it, on average."""
     memberships = adata.obsm.get(f"{key}_proba")
-    if not hasattr(memberships, "columns"):  # none, or not ours
+    if key not in adata.obs or not hasattr(memberships, "columns"):  # none, or not ours
         return {}
     sure = memberships.max(axis=1)
     means = sure.groupby(adata.obs[key].to_numpy(), observed=False).mean()

@@ -6,8 +6,7 @@ import copy
 import logging
 import platform
 from collections.abc import Mapping
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from .data.columns import separating_batches
 from .data.raw import spread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
 
@@ -27,33 +26,60 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NOISE = "noise"  # the category of cells that belong nowhere
+FORMS = ("X_{}", "X_{}_before", "{}_proba", "{}_heads", "{}_fine", "{}_confidence")  # of what is stored beside a key
 RECORDED = (
-    *("scdeepclust", "anndata", "igraph", "numba", "numpy", "pandas", "scanpy", "scikit-learn", "scikit-misc"),
-    *("scipy", "torch"),
+    *(
+        "scdeepclust",
+        "anndata",
+        "igraph",
+        "kmedoids",
+        "numba",
+        "numpy",
+        "pandas",
+        "scanpy",
+        "scikit-learn",
+        "scikit-misc",
+    ),
+    *("scipy", "scvi-tools", "torch"),
 )
-WHERE_INSTALLED = ("kmedoids", "scvi-tools")
 
 
 def versions() -> dict[str, str]:
     """Versions on which labels may depend."""
-    found = {"python": platform.python_version(), **{name: version(name) for name in RECORDED}}
-    for name in WHERE_INSTALLED:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+    return {"python": platform.python_version(), **{name: version(name) for name in RECORDED}}
 
 
-def check_key(key_added: str, *, argument: str = "key_added") -> None:
-    """Refuse a key that h5ad cannot store.
+def check_key(key_added: str, *, argument: str = "key_added", reads: Iterable[Any] = ()) -> None:
+    """Refuse a key that h5ad cannot store, and one whose results would take the place of what is read.
+
+    Parameters
+    ----------
+    key_added
+        Under which results are to be stored.
+    argument
+        What it is called.
+    reads
+        Names in `obs`, `obsm` or `uns` of what the results are made of; others, such as None, are passed over.
 
     Raises
     ------
     ValueError
-        It is no string, empty, or has a "/" in it.
+        It is no string, empty, or has a "/" in it, or results would overwrite what is read.
     """
     if not isinstance(key_added, str) or not key_added or "/" in key_added:
         msg = f"{argument}={key_added!r} must be a non-empty string without '/': h5ad files cannot store such a key."
         raise ValueError(msg)
+    written = {key_added, *(form.format(key_added) for form in FORMS)}
+    lost = [name for name in reads if isinstance(name, str) and name in written]
+    if lost:
+        msg = f"{argument}={key_added!r} would overwrite {lost[0]!r}, which is read; give another name."
+        raise ValueError(msg)
+
+
+def read_by(model: Model) -> list[str]:
+    """Names in `obs` and `obsm` of what a model reads beside values of genes."""
+    keys = (model.source["use_rep"], model.source["batch_key"], model.method.labels_key)
+    return [key for key in (*keys, *(model.source["categorical_covariate_keys"] or ())) if key is not None]
 
 
 def write(

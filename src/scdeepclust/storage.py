@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .model import Model
 
-FORMAT = 6
+FORMAT = 7
 SETTINGS, WEIGHTS, HISTORY = "model.json", "weights.safetensors", "history.json"
 TABLE = "table"  # the only key of what stands for a table in a record
 
@@ -44,6 +44,7 @@ def save(model: Model, folder: str | os.PathLike, *, overwrite: bool) -> None:
         "method": model.method.name(),
         "params": model.method.params,
         "inputs": model.inputs.config,
+        "batch_share": model.inputs.batch_share,
         "source": model.source,
         "var_names": model.var_names,
         "columns": model._columns,
@@ -132,6 +133,7 @@ def _restore(cls: type[Model], settings: dict, weights: dict, history: pd.DataFr
     model.seconds, model.history, model.order = settings["seconds"], history, weights["order"]
     model.inputs = Inputs(**settings["inputs"])
     model.inputs.load_state_dict(_part(weights, "inputs."))
+    model.inputs.batch_share = settings["batch_share"]
     model.inputs.to(device)
     model.kept, model.cell_names, model._raw, model._initial = None, None, None, {}
     model._latent, model.latent_before = None, None

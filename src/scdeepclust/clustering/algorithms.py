@@ -63,7 +63,8 @@ def find(
         Embedding, cells x latent.
     kind
         `"kmeans"`, `"gmm"` (full covariances), `"kmedoids"` (FasterPAM), `"agglomerative"` (Ward), `"hdbscan"` or
-        `"leiden"`. K-medoids, agglomeration and HDBSCAN see at most 10,000 cells, drawn at random.
+        `"leiden"`. K-medoids, agglomeration and HDBSCAN see at most 10,000 cells, drawn at random, k-means and the mixture
+        20,000.
     n_clusters
         How many. Leiden is run at the resolution that gives as many, the surplus joined by Ward's rule. HDBSCAN finds
         its own number.
@@ -72,7 +73,7 @@ def find(
     resolution
         Of Leiden, where `n_clusters` is None.
     min_cluster_size
-        Of HDBSCAN.
+        Of HDBSCAN, in cells that it sees.
     n_neighbors
         Of the graph of Leiden.
     n_init

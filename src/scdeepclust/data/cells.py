@@ -114,7 +114,7 @@ class Cells:
         return largest(-(-(len(self) if n_cells is None else n_cells) // here))
 
     def n_epochs(self, n_steps: int) -> int:
-        """Passes over the cells that make at least so many minibatches."""
+        """Passes over all cells that make at least so many minibatches; fewer where a tenth of the cells is held out."""
         return -(-n_steps // self.n_batches())
 
     def parts(self, index: Tensor | None = None, *, generator: torch.Generator | None = None) -> Sequence[Tensor]:

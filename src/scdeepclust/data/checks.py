@@ -47,6 +47,13 @@ def one_of(name: str, value: Any, options: Iterable) -> None:
         raise ValueError(msg)
 
 
+def true_or_false(name: str, value: Any) -> None:
+    """Refuse what is neither."""
+    if not isinstance(value, bool | np.bool_):
+        msg = f"{name}={value!r} must be True or False."
+        raise ValueError(msg)
+
+
 def whole_number(name: str, value: Any, least: int = 1) -> int:
     """An integer, given as one or as a float without a fraction."""
     number = not isinstance(value, bool | str) and np.isscalar(value) and value == value and abs(value) < np.inf  # noqa: PLR0124

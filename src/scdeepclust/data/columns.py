@@ -98,18 +98,19 @@ def separating_batches(obs: pd.DataFrame, labels: pd.Series) -> tuple[str, list[
     most cells.
     """
     known, best = labels.notna().to_numpy(), None
+    labels = labels[known].reset_index(drop=True)  # names of cells may repeat
     for name in map(str, obs.columns):
         if not BATCH_NAMES.fullmatch(name) or name not in obs:
             continue
-        column = obs[name][known]
+        column = obs[name][known].reset_index(drop=True)
         overall = column.value_counts(normalize=True)
         overall = overall[overall > 0]
-        if not 1 < len(overall) <= known.sum() / FEWEST_OF_A_BATCH:
+        if not 1 < len(overall) <= len(labels) / FEWEST_OF_A_BATCH:
             continue
-        shares = pd.crosstab(labels[known], column, normalize="index")
+        shares = pd.crosstab(labels, column, normalize="index")
         shares.loc[:, overall[overall > COMMON].index.intersection(shares.columns)] = 0.0
         pure = shares.index[(shares >= PURE).any(axis=1)]
-        cells = float(labels[known].isin(pure).mean())
+        cells = float(labels.isin(pure).mean())
         if cells >= MANY_CELLS and (best is None or cells > best[2]):
             best = name, [str(cluster) for cluster in pure], cells
     return best

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import diffusion
 from ..resizable import Resizable
 
 MOST_CELLS = 20_000  # a random sample of more: shifts are means
@@ -55,7 +56,8 @@ class Correction(Resizable):
         some = rng.choice(len(x), MOST_CELLS, replace=False) if len(x) > MOST_CELLS else np.arange(len(x))
         x, categories = x[some].double(), categories[some].double()
         n_groups = int(np.clip(len(x) // FEWEST_OF_A_TYPE, 2, MOST_TYPES))
-        start = KMeans(n_groups, n_init=1, random_state=seed).fit(F.normalize(x).numpy())
+        with diffusion.fewer_allowed():
+            start = KMeans(n_groups, n_init=1, random_state=seed).fit(F.normalize(x).numpy())
         centres, shifted = F.normalize(torch.from_numpy(start.cluster_centers_)), x
         rounds = []
         for _ in range(N_ROUNDS):

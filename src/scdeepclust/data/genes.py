@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from .checks import need_key
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
     from .raw import Raw
@@ -30,6 +30,12 @@ def gene_mask(adata: AnnData, raw: Raw, mask_var: Any) -> np.ndarray | None:
         need_key("mask_var", mask_var, adata.var, "adata.var", also=["auto"])
         name, mask = f"mask_var={mask_var!r}", adata.var[mask_var].to_numpy()
     else:
+        if isinstance(mask_var, pd.Series) and not _in_place(mask_var.index, adata.var_names):
+            msg = (
+                "mask_var is a pandas.Series whose index is not adata.var_names in their order; align it first "
+                "(mask_var.loc[adata.var_names]), or give mask_var.to_numpy()."
+            )
+            raise ValueError(msg)
         name, mask = "mask_var", np.asarray(mask_var)
     if mask.shape != (adata.n_vars,) or mask.dtype != bool:
         msg = (
@@ -40,6 +46,11 @@ def gene_mask(adata: AnnData, raw: Raw, mask_var: Any) -> np.ndarray | None:
         msg = f"{name} leaves {int(mask.sum())} genes; at least 2 are needed."
         raise ValueError(msg)
     return mask
+
+
+def _in_place(index: pd.Index, names: pd.Index) -> bool:
+    """Whether a table's rows are genes in their order: by name, or by number."""
+    return index.equals(names) or index.equals(pd.RangeIndex(len(names)))
 
 
 def _highly_variable(raw: Raw) -> np.ndarray:

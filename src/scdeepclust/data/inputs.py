@@ -114,7 +114,7 @@ class Inputs(Resizable):
             return x
         categories = _categories(raw)
         self.correction.fit(x, categories, seed=seed)
-        corrected = self.correction(x, categories)
+        corrected = self._corrected(x, categories)
         self.batch_share = 1 - float(corrected.var(0).sum() / x.var(0).sum())
         return corrected
 
@@ -131,6 +131,9 @@ class Inputs(Resizable):
             return None
         values = self._values(raw)
         mean, sd = moments(values)
+        if (sd < 1e-6).all():
+            msg = f"All {len(raw)} cells have the same values in the {len(sd)} genes used; there is nothing to tell apart."
+            raise ValueError(msg)
         scale = np.where(sd < 1e-6, 1.0, sd) ** self.gene_scaling
         self.scale = torch.from_numpy(scale.astype(np.float32))
         self.mean = torch.from_numpy((mean / scale).astype(np.float32))
@@ -191,14 +194,13 @@ class Inputs(Resizable):
         components = self.components.cpu().numpy()
         x = values @ components.T - self.mean.cpu().numpy() @ components.T
         x = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) / self.spread.cpu()
-        if raw.covariates is None:
-            return x
+        return x if raw.covariates is None else self._corrected(x, _categories(raw))
+
+    def _corrected(self, x: Tensor, categories: Tensor) -> Tensor:
+        """Features without what sets categories apart; some cells at a time, as each needs categories x features."""
         here = self.correction.centres.device
-        parts = [
-            self.correction(*(part.to(here) for part in both)).cpu()
-            for both in zip(x.split(CHUNK), _categories(raw).split(CHUNK), strict=True)
-        ]
-        return torch.cat(parts)
+        parts = zip(x.split(CHUNK), categories.split(CHUNK), strict=True)
+        return torch.cat([self.correction(*(part.to(here) for part in both)).cpu() for both in parts])
 
     def features(
         self, rows: Counts, size: Tensor | None, covariates: Tensor | None = None, *, kept: Tensor | None = None

@@ -10,7 +10,17 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .checks import EVERYTHING, Offers, check_anndata, check_finite, check_in_memory, listing, need_counts, need_key
+from .checks import (
+    EVERYTHING,
+    Offers,
+    check_anndata,
+    check_finite,
+    check_in_memory,
+    listing,
+    need_counts,
+    need_key,
+    true_or_false,
+)
 from .columns import categorical, check_categories, covariate_keys, read_labels
 from .genes import gene_mask
 from .raw import Raw, as_csr
@@ -51,9 +61,7 @@ def read(  # noqa: PLR0913 keywords of the fronts
     if not adata.n_obs:
         msg = "adata holds no cell; was it subset by a label that does not exist?"
         raise ValueError(msg)
-    if not isinstance(drop_empty, bool | np.bool_):
-        msg = f"drop_empty={drop_empty!r} must be True or False."
-        raise ValueError(msg)
+    true_or_false("drop_empty", drop_empty)
     _check_source(layer, use_rep, mask_var, counts=counts, without_counts=without_counts)
     if use_rep is not None:
         raw = read_representation(adata, use_rep)
@@ -102,7 +110,7 @@ def read_representation(adata: AnnData, use_rep: str, wanted: Sequence[str] = ()
     values = values.to_numpy() if isinstance(values, pd.DataFrame) else values
     if wanted and names and names != list(wanted):
         values, names = values[:, _where(wanted, names, name)], list(wanted)
-    values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    values = values if sparse.issparse(values) else np.asarray(values)
     if values.ndim != 2 or not values.shape[1]:
         msg = f"{name} has shape {values.shape}; a matrix of cells x features is needed."
         raise ValueError(msg)
@@ -110,7 +118,7 @@ def read_representation(adata: AnnData, use_rep: str, wanted: Sequence[str] = ()
         msg = f"{name} has {values.shape[1]} columns; take principal components first (sc.pp.pca) and name these."
         raise ValueError(msg)
     try:
-        values = np.ascontiguousarray(values, dtype=np.float32)
+        values = np.ascontiguousarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         msg = f"{name} holds values that are not numbers ({error}); leave those columns out."
         raise ValueError(msg) from error

@@ -34,7 +34,7 @@ def check_integers(least: int, **values: int) -> None:
 
 
 def split_cells(n_obs: int, weights: np.ndarray, names: Sequence[str], argument: str) -> np.ndarray:
-    """Share the cells out in proportion to the weights (largest remainder), at least one each."""
+    """Share the cells out in proportion to the weights (largest remainder); each must get one."""
     exact = n_obs * weights / weights.sum()
     sizes = np.floor(exact).astype(int)
     sizes[np.argsort(sizes - exact, kind="stable")[: n_obs - sizes.sum()]] += 1

@@ -19,13 +19,14 @@ PRIOR = 10_000.0
 def held_out_loss(y: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Squared error of predicting each cell by the mean of the others in its cluster, one value a cell.
 
-    A cell alone in its cluster is predicted by the mean of all.
+    A cell alone in its cluster is predicted by the mean of all others.
     """
     found = sums(y, y, labels)
     n = found.n_y[labels]
     means = found.means()[1][labels]
     factor = np.where(n > 1, n / np.maximum(n - 1, 1), 1.0)
-    means[n == 1] = y.mean(0)
+    alone = n == 1
+    means[alone] = (y.sum(0) - y[alone]) / max(len(y) - 1, 1)
     return ((y - means) ** 2).sum(1) * factor**2
 
 

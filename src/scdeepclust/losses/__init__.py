@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "representation.margin": ["semi_hard"],
         "representation.masked": ["changed_entries", "masked_mse", "masking_chances", "swap_loss"],
         "representation.reconstruction": ["Counts", "mse", "nb", "zinb"],
+        "representation.score": ["standard_error"],
         "clustering.collapse": ["CollapseWarning", "collapsed"],
         "clustering.hardening": ["hardening", "sharpen", "student_t"],
         "clustering.independence": ["mutual_information"],

@@ -68,8 +68,8 @@ def get(method: str | Method, **parameters: Any) -> Method:
 class Method(ABC):
     """Network x representation loss x clustering loss x schedule; the fields are the hyperparameters.
 
-    A subclass with a docstring of its own is a method under the lower-case name of the class; helpers shared by
-    several methods are declared with ``abstract=True``.
+    A subclass is a method under the lower-case name of the class; helpers shared by several methods are declared with
+    ``abstract=True``.
 
     Parameters
     ----------
@@ -80,14 +80,12 @@ class Method(ABC):
 
     n_clusters: Annotated[int, Ge(2)] | None = None
 
-    abstract: ClassVar[bool] = True
     # Parameters that decide what is predicted of cells held out, where the method reports that loss (`report()["held_out"]`):
     # settings that differ in any others can be compared by it. Nothing where there is no such loss.
     predicts_by: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.abstract = abstract
         if not abstract:
             _registry[cls.name()] = cls
 

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le
 
 from .. import losses, networks
 from ..schedule import Phase
-from .views import ContrastMethod
+from .views import ContrastMethod, NeighborViewMethod
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contrastive(ContrastMethod):
+class Contrastive(ContrastMethod, NeighborViewMethod):
     """Contrastive learning (InfoNCE): the two views of a cell are told from those of other cells; clusters follow.
 
     Use it where there are counts to make views of, and no cluster shape to assume. Views are independent parts of a

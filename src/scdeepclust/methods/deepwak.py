@@ -358,7 +358,7 @@ class DeePWAK(FeatureMethod):
     def remove_surplus(self, net: nn.Module, cells: Cells, seen: Tensor, held_out: Tensor | None) -> None:
         """Remove clusters, each time the one missed least, as long as the loss stays within a standard error of the first."""
         loss = self.errors(net, cells, held_out, by_heads=True)[:, 0]
-        most = float(loss.mean() + loss.std() / len(loss) ** 0.5)
+        most = float(loss.mean() + losses.standard_error(loss).nan_to_num())
         for b, block in enumerate(net.blocks):
             for head in block:
                 while head.n_clusters() > 1:
@@ -420,10 +420,12 @@ class DeePWAK(FeatureMethod):
 
     def finish(self, net: nn.Module, cells: Cells, held_out: Tensor | None) -> None:
         """Record the loss on cells held out; then average over all cells, and give each gene's denoised values their mean."""
+        import torch
+
         from ..distributed import total
 
         loss, mean = self.errors(net, cells, held_out).T
-        net.score.copy_(loss.new_tensor([float(loss.mean()), float(loss.std()) / len(loss) ** 0.5, float(mean.mean())]))
+        net.score.copy_(torch.stack([loss.mean(), losses.standard_error(loss), mean.mean()]))
         self.sum_up(net, cells, None)
         if len(net.gain):
             sums = sum(net.expression(net.predict(net.encode(batch.x))).sum(0) for batch in cells.chunks())

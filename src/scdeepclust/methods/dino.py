@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 
 from .. import clustering, losses, networks
 from ..schedule import Phase
-from .views import ViewMethod
+from .views import NeighborViewMethod
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +24,7 @@ ALL_IN_ONE, ALL_EQUAL = 1.5, 0.9  # prototypes in use, and share of prototypes t
 
 
 @dataclass(frozen=True, kw_only=True)
-class DINO(ViewMethod):
+class DINO(NeighborViewMethod):
     """Self-distillation (DINO): a student tells of a few genes of a cell what its teacher tells of most of them.
 
     Use it where cells are well covered and you want the states themselves, without negatives: prototypes are
@@ -143,9 +143,12 @@ class DINO(ViewMethod):
         n_clusters = self.n_clusters or from_rank_zero(lambda: int(cells.partition.max()) + 1)
         found = from_rank_zero(lambda: self._joined(net, z, n_clusters))
         if found is None:
+            many = n_clusters > self.n_prototypes  # the data have chosen more than there can be
+            what = f"n_prototypes={self.n_prototypes} are fewer than the {n_clusters} clusters chosen"
+            used = f"Fewer prototypes are in use than there are clusters ({n_clusters}), the teacher has collapsed"
             msg = (
-                f"Fewer prototypes are in use than n_clusters={n_clusters}: the teacher has collapsed, and clusters are "
-                "those of k-means in the embedding. Train longer, or lower teacher_temperature."
+                f"{what if many else used}: clusters are those of k-means in the embedding. "
+                f"{'Raise n_prototypes' if many else 'Train longer, or lower teacher_temperature'}."
             )
             warnings.warn(msg, losses.CollapseWarning, stacklevel=2)
             self.place(net, *self.clusters(net, cells, seed, "kmeans"), seed)

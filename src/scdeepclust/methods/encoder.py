@@ -27,7 +27,7 @@ class EncoderMethod(RepresentationMethod, abstract=True):
     network_type
         `"residual"`: the embedding is the leading components plus a correction by a perceptron, so that the network
         starts as PCA and leaves it where the data ask. `"mlp"`: a perceptron; also what `"residual"` means where genes
-        are read.
+        are read, but by `"mae"`, which reads them through their components.
     hidden
         Widths of the encoder's hidden layers.
     n_latent

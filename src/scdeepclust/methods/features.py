@@ -27,7 +27,7 @@ class FeatureMethod(Method, abstract=True):
         told apart best), 1 gives z-scores (rare types are), 0.5 is between. Clipped at 10 standard deviations.
     n_pcs
         Principal components of these features that the network reads. None gives it the genes themselves. A
-        representation (`use_rep`) is read as it is.
+        representation (`use_rep`) is turned to its principal axes, of which none is left out, and scaled as a whole.
     """
 
     transform: Literal["sqrt", "log1p"] = "sqrt"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Lt
@@ -105,7 +105,7 @@ class MAE(EncoderMethod):
         components, spread = inputs.components, 1.0
         if not inputs.principal:
             twin = super().inputs(learnt.kind)
-            twin.fit(learnt, seed=0)
+            twin.fit(replace(learnt, covariates=None), seed=0)  # components alone: no batches are taken out
             components, spread = twin.components, float(twin.spread / inputs.spread)
         net.start(components[: net.axes.out_features], spread)
 
@@ -164,8 +164,8 @@ class MAE(EncoderMethod):
             found.append(torch.stack([*((weight * error).sum(1) for error in errors), weight.sum(1)], 1))
         loss, mean, weight = gathered(torch.cat(found)).T
         each = (loss - loss.sum() / weight.sum() * weight) / weight.mean()  # of a ratio of means
-        error = each.std() / len(each) ** 0.5
-        net.score.copy_(torch.stack([loss.sum() / weight.sum(), error, mean.sum() / weight.sum()]))
+        loss, mean = loss.sum() / weight.sum(), mean.sum() / weight.sum()
+        net.score.copy_(torch.stack([loss, losses.standard_error(each), mean]))
         net.train()
 
     def report(self, net: nn.Module, cells: Cells) -> dict[str, Any]:

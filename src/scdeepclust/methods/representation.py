@@ -27,11 +27,12 @@ class ClusteredMethod(Method, abstract=True):
     ----------
     cluster
         How clusters are found: `"kmeans"`, `"gmm"` (Gaussian mixture), `"leiden"`, `"agglomerative"` (Ward),
-        `"kmedoids"` or `"hdbscan"`, which finds its own number, and cells that belong nowhere (cluster `"noise"`).
+        `"kmedoids"` or `"hdbscan"`, which finds its own number, and cells that belong nowhere (cluster `"noise"`). The last
+        three see 10,000 cells at most, the first two 20,000, drawn at random; the others go where these tell them.
     resolution
         Of Leiden, which then decides how many clusters there are.
     min_cluster_size
-        Smallest cluster of HDBSCAN.
+        Smallest cluster of HDBSCAN, in cells that it sees: of more than 10,000, that many drawn at random.
     n_neighbors
         Neighbours in the graph of Leiden.
     n_init
@@ -58,7 +59,7 @@ class ClusteredMethod(Method, abstract=True):
     def finds_number(self) -> str:
         """What finds the number of clusters by itself, if anything does."""
         if self.cluster == "hdbscan":
-            return f"HDBSCAN, clusters of at least {self.min_cluster_size} cells"
+            return f"HDBSCAN, clusters of at least {self.min_cluster_size} of the cells that it sees"
         return "" if self.resolution is None else f"Leiden at resolution {self.resolution:g}"
 
     def attach_head(self, net: nn.Module, n_latent: int) -> nn.Module:

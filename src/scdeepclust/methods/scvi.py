@@ -176,7 +176,8 @@ class SCVI(ClusteredMethod, SharpeningMethod):
                 enable_progress_bar=progress,
             )
             history = {name: np.asarray(table, dtype=float).ravel() for name, table in model.history.items()}
-        net.take_over(networks.trained_weights(model.module))
+        n_categories = () if cells.covariates is None else cells.covariates[1]
+        net.take_over(networks.trained_weights(model.module, n_categories))
         n_epochs = len(history["elbo_train"])
         kept = {name: values for name, values in history.items() if len(values) == n_epochs and name.endswith("_train")}
         return [{name: float(values[epoch]) for name, values in kept.items()} for epoch in range(n_epochs)]

@@ -45,12 +45,13 @@ class VaDE(AutoencoderMethod):
     network_type
         `"residual"` and `"mlp"` as elsewhere, with the embedding's variance from a perceptron of its own. `"batchnorm"`: the
         layers of scvi-tools' SCVI, of one width, which read the logarithm of one plus the counts of genes; `transform`,
-        `gene_scaling`, `n_pcs`, `n_diffusion`, `noise` and `anchor` are then without effect.
+        `gene_scaling`, `n_pcs`, `n_diffusion` and `anchor` are then without effect.
     dropout
         Share of the hidden units of a `"batchnorm"` encoder that are left out in training.
     start
-        What finds the clusters from which the mixture starts: `"kmeans"`, `"gmm"` or `"leiden"`, in features averaged
-        over neighbours where `n_diffusion` asks for it.
+        What finds the clusters from which the mixture starts where `n_clusters` is given: `"kmeans"`, `"gmm"` or
+        `"leiden"`, in features averaged over neighbours where `n_diffusion` asks for it. Without it, the mixture starts from
+        the clusters that the data have chosen.
     weight
         Weight of the divergence from the mixture; 1 is the evidence lower bound.
     anchor
@@ -125,7 +126,7 @@ class VaDE(AutoencoderMethod):
                 zero_inflated=self.likelihood == "zinb",
             )
         anchored = self.needs_counts and inputs.principal
-        net.features = networks.linear(self.n_latent, inputs.n_features, identity=True) if anchored else None
+        net.features = networks.linear(self.n_latent, inputs.n_features) if anchored else None
         net.mixture = networks.Mixture(self.n_latent)
         return net
 
@@ -187,7 +188,7 @@ class VaDE(AutoencoderMethod):
             likelihood=module.gene_likelihood,
             pretrain_steps=0,
         )
-        weights = networks.trained_weights(module)
+        weights = networks.trained_weights(module, list(map(len, categories)))
         try:
             form._layers(len(var_names), sum(map(len, categories))).take_over(weights)
         except RuntimeError as error:

@@ -49,8 +49,6 @@ class ViewMethod(EncoderMethod, abstract=True):
         Share of genes that a masked view hides.
     noise
         Standard deviation of the noise, where the mean square of a feature is one.
-    neighbor_rate
-        Share of cells whose second view is a neighbour's.
     n_neighbors
         Among how many nearest a cell's mutual neighbours are looked for; in counts each of two halves of the molecules has
         to find one of the two cells. Also of the graph of Leiden.
@@ -63,7 +61,6 @@ class ViewMethod(EncoderMethod, abstract=True):
     depth: Annotated[float, Gt(0), Le(0.5)] = 0.3
     mask_rate: Annotated[float, Gt(0), Lt(1)] = 0.3
     noise: Annotated[float, Gt(0)] = 0.3
-    neighbor_rate: Annotated[float, Gt(0), Le(1)] = 0.5
     n_neighbors: Annotated[int, Ge(2)] = 15
     projection: tuple[Annotated[int, Ge(1)], ...] = ()
 
@@ -139,13 +136,6 @@ class ViewMethod(EncoderMethod, abstract=True):
         ]
         return tuple(torch.cat(half).cpu().numpy() for half in zip(*parts, strict=True))
 
-    def two_views(self, net: nn.Module, cells: Cells, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Features of two views of each cell of a minibatch, the second by chance of a neighbour."""
-        other = batch.index
-        if "neighbors" in net.views:
-            other = views.draw(cells.neighbors[other]).where(views.chance(other, self.neighbor_rate), other)
-        return self.views_with(net, cells, batch, other)
-
     def views_with(self, net: nn.Module, cells: Cells, batch: Batch, other: Tensor) -> tuple[Tensor, Tensor]:
         """Features of a view of each cell of a minibatch, and of one of another cell, or of the same."""
         one, two = self.seen(net, cells, batch)
@@ -178,6 +168,26 @@ class ViewMethod(EncoderMethod, abstract=True):
                 kept = views.kept_genes(counts.shape, mask_rate, cells.device) if masked else None
                 x = cells.features(counts, size, batch.covariates, kept=kept)
             yield views.add_noise(x, self.noise) if "noise" in net.views else x
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighborViewMethod(ViewMethod, abstract=True):
+    """Parameters of every method whose second view may be of a neighbour.
+
+    Parameters
+    ----------
+    neighbor_rate
+        Share of cells whose second view is a neighbour's, where `views` has `"neighbors"`.
+    """
+
+    neighbor_rate: Annotated[float, Gt(0), Le(1)] = 0.5
+
+    def two_views(self, net: nn.Module, cells: Cells, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Features of two views of each cell of a minibatch, the second by chance of a neighbour."""
+        other = batch.index
+        if "neighbors" in net.views:
+            other = views.draw(cells.neighbors[other]).where(views.chance(other, self.neighbor_rate), other)
+        return self.views_with(net, cells, batch, other)
 
 
 @dataclass(frozen=True, kw_only=True)

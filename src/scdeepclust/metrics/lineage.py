@@ -150,7 +150,8 @@ def pseudotime_agreement(
     Returns
     -------
     `"score"` (mean over branches of Spearman's correlation times coverage, negative ones as 0), `"spearman"` and
-    `"coverage"` (share of the branch's cells that were reached), dictionaries by branch, and `"scib"`: (1 + Spearman) / 2
+    `"coverage"` (share of the branch's cells that were reached), dictionaries by branch (of those with a reference for any
+    cell), and `"scib"`: (1 + Spearman) / 2
     over all cells with unreached ones at 0, the trajectory conservation of scib (Luecken et al. 2022,
     doi 10.1038/s41592-021-01336-8), which rewards chance with a half and may rise where early cells are lost.
 
@@ -188,14 +189,16 @@ def pseudotime_agreement(
     spearman, coverage = {}, {}
     for name in table.columns:
         cells = table[name].to_numpy() & np.isfinite(known)
+        if not cells.any():
+            continue
         reached = cells & np.isfinite(time)
-        coverage[str(name)] = float(reached.sum() / max(cells.sum(), 1))
+        coverage[str(name)] = float(reached.sum() / cells.sum())
         enough = reached.sum() > 2 and np.ptp(time[reached]) > 0 and np.ptp(known[reached]) > 0
         spearman[str(name)] = float(spearmanr(time[reached], known[reached]).statistic) if enough else 0.0
     every = np.isfinite(known)
     zeros = np.where(np.isfinite(time), time, 0)[every]
     rho = spearmanr(zeros, known[every]).statistic if np.ptp(zeros) > 0 and np.ptp(known[every]) > 0 else 0.0
-    score = float(np.mean([max(spearman[b], 0) * coverage[b] for b in spearman]))
+    score = float(np.mean([max(spearman[b], 0) * coverage[b] for b in spearman])) if spearman else 0.0
     return {"score": score, "spearman": spearman, "coverage": coverage, "scib": float((1 + rho) / 2)}
 
 

@@ -60,12 +60,11 @@ def encoder(n_in: int, hidden: Sequence[int], n_latent: int, *, residual: bool) 
     return Residual(n_in, hidden, n_latent) if residual else mlp(n_in, *hidden, n_latent)
 
 
-def linear(n_in: int, n_out: int, *, identity: bool = True) -> nn.Linear:
-    """A trainable linear layer that begins by passing on its first features, or at random."""
+def linear(n_in: int, n_out: int) -> nn.Linear:
+    """A trainable linear layer that begins by passing on its first features."""
     layer = nn.Linear(n_in, n_out)
-    if identity:
-        nn.init.eye_(layer.weight)
-        nn.init.zeros_(layer.bias)
+    nn.init.eye_(layer.weight)
+    nn.init.zeros_(layer.bias)
     return layer
 
 

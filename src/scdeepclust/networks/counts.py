@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from .autoencoder import Decoded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
 
@@ -55,7 +57,7 @@ class CountAutoencoder(nn.Module):
             warnings.simplefilter("ignore")
             from scvi.nn import DecoderSCVI, Encoder
         self.n_out, self.zero_inflated = n_genes, zero_inflated
-        # scvi-tools gives a covariate of one category no column.
+        # scvi-tools gives a covariate of one category no column, and nor do we where it is the only one.
         self.n_covariates = n_covariates if n_covariates > 1 else 0
         layers = {"n_layers": n_layers, "n_hidden": n_hidden, "use_layer_norm": False, "use_batch_norm": True}
         self.encoder = Encoder(n_genes, n_latent, dropout_rate=dropout, **layers)
@@ -127,8 +129,27 @@ def _hidden(encoder: nn.Module, x: Tensor) -> Tensor:
     return x
 
 
-def trained_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Weights of a module of scvi-tools, by the names that they have in :class:`CountAutoencoder`."""
+def trained_weights(module: nn.Module, n_categories: Sequence[int] = ()) -> dict[str, Tensor]:
+    """Weights of a module of scvi-tools, by the names and in the shapes that they have in :class:`CountAutoencoder`.
+
+    Parameters
+    ----------
+    module
+        What scvi-tools trained.
+    n_categories
+        Categories of each covariate. scvi-tools gives one of a single category no column; here it has one if there are
+        others, which weighs nothing.
+    """
     parts = {"encoder": module.z_encoder, "decoder": module.decoder}
     found = {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}
-    return {k: v.detach().cpu().clone() for k, v in (found | {"log_dispersion": module.px_r}).items()}
+    found = {k: v.detach().cpu().clone() for k, v in (found | {"log_dispersion": module.px_r}).items()}
+    there = torch.tensor([n > 1 for n in n_categories for _ in range(n)], dtype=torch.bool)
+    if len(there) < 2 or there.all():
+        return found
+    for name, weight in found.items():
+        if re.fullmatch(r"decoder\.px_decoder\.fc_layers\.[^.]*\.0\.weight", name):
+            hidden, known = weight.split([weight.shape[1] - int(there.sum()), int(there.sum())], 1)
+            told = weight.new_zeros(len(weight), len(there))
+            told[:, there] = known
+            found[name] = torch.cat([hidden, told], 1)
+    return found

@@ -26,11 +26,14 @@ class Coloring:
         A colour or a number for each cell.
     colors
         Colour of each category; None for numbers.
+    absent
+        Categories that no cell has, which a legend leaves out.
     """
 
     title: str
     values: np.ndarray
     colors: dict[str, Any] | None
+    absent: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, adata: AnnData, key: str | None, *, clusters: bool = False) -> Coloring:
@@ -49,7 +52,8 @@ class Coloring:
         codes = column.cat.codes.to_numpy()
         values = np.array([*colors.values(), MISSING], dtype=object)[codes]
         nothing = "missing" if "missing" not in colors else "no value"
-        return cls(key, values, colors | ({nothing: MISSING} if (codes < 0).any() else {}))
+        absent = frozenset(names[code] for code in set(range(len(names))).difference(codes))
+        return cls(key, values, colors | ({nothing: MISSING} if (codes < 0).any() else {}), absent)
 
     @property
     def known(self) -> np.ndarray:
@@ -80,12 +84,16 @@ class Coloring:
         return {"c": self.values[order], "vmin": low, "vmax": high, "cmap": cmap, "plotnonfinite": True}
 
     @property
+    def _named(self) -> dict[str, Any]:
+        """Colours that a legend explains."""
+        return {name: color for name, color in (self.colors or {}).items() if name not in self.absent}
+
+    @property
     def width(self) -> float:
         """About how much room the legend takes, in inches."""
-        if not self.colors:
+        if not (named := self._named):
             return 0.6
-        longest = max(map(len, self.colors))
-        return (0.5 + 0.075 * longest) * (1 + len(self.colors) // 16)
+        return (0.5 + 0.075 * max(map(len, named))) * (1 + len(named) // 16)
 
     def legend(self, axes: np.ndarray) -> None:
         """Names of the categories beside the first row, or a bar of the numbers beside all."""
@@ -96,9 +104,9 @@ class Coloring:
                 axes.flat[0].collections[0], ax=list(axes.flat), label=self.title, aspect=30
             )
             bar.outline.set_visible(False)
-        elif self.colors:
+        elif named := self._named:
             dot = {"marker": "o", "linestyle": "none", "markersize": 5, "markeredgewidth": 0}
-            dots = [Line2D([], [], color=color, label=name, **dot) for name, color in self.colors.items()]
+            dots = [Line2D([], [], color=color, label=name, **dot) for name, color in named.items()]
             style = {"fontsize": "small", "frameon": False, "handletextpad": 0.1, "ncols": 1 + len(dots) // 16}
             axes[0, -1].legend(handles=dots, title=self.title, loc="upper left", bbox_to_anchor=(1, 1.03), **style)
 

@@ -20,6 +20,7 @@ MOST_SIGNIFICANT = 10.0  # orders of magnitude; what is rarer is drawn as large
 MOST_ODDS = 5.0  # to base 2
 THICKEST = 2.6  # outline, in points, of a category that is the whole cluster
 WIDTH, HEIGHT, LETTER = 0.32, 0.28, 0.085  # inches of a column, of a row, and of a letter
+BESIDE = 2.3  # inches of the bar and the legends
 LEAST_HEIGHT = 1.9  # inches, in which the legend has room
 
 
@@ -82,6 +83,8 @@ def enrichment(
     tallest = max(LEAST_HEIGHT, HEIGHT * max(map(len, rows.values())))
     size = (1.1 + WIDTH * len(columns), 0.6 + LETTER * longest + tallest)
     drawn = _figure.panels(heads, axes, size=size)
+    if axes is None:
+        _figure.widen(drawn, BESIDE)
     limit = float(np.clip(np.abs(table["log_odds"]).max(), 1, MOST_ODDS))
     for ax, head in zip(drawn[0], heads, strict=True):
         dots = _dots(ax, table[table["head"] == head], columns, rows[head], limit)
@@ -108,6 +111,9 @@ def _table(adata: AnnData, key: str, annotations: str | Sequence[str] | None) ->
     if annotations is None:
         return table
     wanted = [annotations] if isinstance(annotations, str) else list(annotations)
+    if not wanted:
+        msg = "annotations is empty; name annotations that were tested, or leave it out for all."
+        raise ValueError(msg)
     for annotation in wanted:
         need_key("annotations", annotation, list(table["annotation"].unique()), f"adata.uns[{name!r}]")
     return table[table["annotation"].isin(wanted)]

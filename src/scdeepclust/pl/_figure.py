@@ -79,6 +79,12 @@ def wrapped(names: Sequence[str], axes: Axes | ArrayLike | None, ncols: int, siz
     return drawn[: len(names)]
 
 
+def widen(drawn: np.ndarray, inches: float) -> None:
+    """Make a figure wider, for what stands beside its panels."""
+    figure = drawn.flat[0].figure.canvas.figure
+    figure.set_figwidth(figure.get_figwidth() + inches)
+
+
 def point_size(n: int) -> float:
     """Area of one point of so many, in points squared."""
     return min(LARGEST, INK / max(n, 1))

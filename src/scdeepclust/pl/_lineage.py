@@ -146,9 +146,8 @@ def _draw(
         return
     for text in texts:
         text.remove()
-    figure = ax.figure.canvas.figure
     if wider:
-        figure.set_figwidth(figure.get_figwidth() + legend.width)
+        _figure.widen(np.array(ax), legend.width)
     legend.legend(np.array([[ax]]))
     if len(lost) <= FEW_LOST * len(tree.names):
         _tree.name(ax, tree, xy, edges, cells)  # there may be less room now

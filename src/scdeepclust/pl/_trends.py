@@ -128,6 +128,9 @@ def trends(
         drawn = _figure.wrapped(names, axes, ncols, (3.0, max(1.2 + ROW * len(genes), 2.4)))
         _heatmaps(drawn, genes, grid, {name: mean for name, (mean, _) in curves.items()}, ncols)
         strips = {name: _strip(time[here], clusters[here], grid, width) for name, here in cells.items()}
+        drawn[
+            0
+        ].figure.canvas.figure.draw_without_rendering()  # how wide things are is known once the figure is laid out
         for ax, strip in zip(drawn, strips.values(), strict=True):
             _bar(ax, strip, grid, coloring)
     else:
@@ -136,7 +139,7 @@ def trends(
         for i, (ax, gene) in enumerate(zip(drawn, genes, strict=True)):
             for name, (mean, error) in curves.items():
                 _curve(ax, grid, mean[:, i], error[:, i], color=coloring.colors[name], name=name, shared=shared[name])
-            _limits(ax, values[:, i])
+            _limits(ax, values[drawn_cells, i])
             ax.set(xlim=(grid[0] - 0.03 * (grid[-1] - grid[0]), grid[-1] + 0.03 * (grid[-1] - grid[0])))
             ax.set_title(gene, **_figure.TITLE | {"pad": 6})
         last = min(ncols, len(drawn)) if axes is None else len(drawn)  # the user's may be in one row
@@ -274,8 +277,7 @@ def _legend(ax: Axes, *, wider: bool) -> None:
         lines.append(Line2D([], [], color=TRUNK, linewidth=2.0, label="several"))
     _figure.beside(ax, "branch to", lines, n_rows=MOST_LINES)
     if wider:
-        figure = ax.figure.canvas.figure
-        figure.set_figwidth(figure.get_figwidth() + 0.6 * (-(-len(lines) // MOST_LINES)))
+        _figure.widen(np.array(ax), 0.6 * (-(-len(lines) // MOST_LINES)))
 
 
 def _limits(ax: Axes, values: np.ndarray) -> None:
@@ -332,7 +334,6 @@ def _bar(ax: Axes, strip: np.ndarray, grid: np.ndarray, coloring: Coloring) -> N
     changes = np.flatnonzero(strip[1:] != strip[:-1]) + 1
     step = (grid[1] - grid[0]) / 2
     limits = ax.get_xlim()
-    ax.figure.canvas.figure.draw_without_rendering()  # how wide things are is known once the figure is laid out
     used = -np.inf
     for run in np.split(np.arange(len(strip)), changes):
         name, left, right = strip[run[0]], max(grid[run[0]] - step, limits[0]), min(grid[run[-1]] + step, limits[1])

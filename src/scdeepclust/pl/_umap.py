@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 N_NEIGHBORS = 15
+PANEL = 3.6  # inches
 
 
 def umap(
@@ -94,7 +95,8 @@ def umap(
     rep = f"X_{key}" if basis is None else basis
     need_key("key" if basis is None else "basis", rep, adata.obsm, "adata.obsm")
     xy = _coordinates(adata, rep, made=basis is None, random_state=random_state)
-    drawn = _figure.wrapped(colors, axes, ncols, (4.6, 3.6))
+    room = max(coloring.width for coloring in colorings)
+    drawn = _figure.wrapped(colors, axes, ncols, (PANEL + room, PANEL))
     size = _figure.point_size(adata.n_obs) if size is None else size
     # Shuffled, so that no cluster hides another.
     order = np.random.default_rng(0).permutation(np.flatnonzero(np.isfinite(xy).all(1)))

@@ -80,6 +80,8 @@ def denoise(
     ------
     KeyError
         There are no such neighbours, or no such layer or gene.
+    TypeError
+        The matrix is not in memory.
     ValueError
         Values that cannot be averaged, or a gene's name repeats.
 

@@ -99,6 +99,8 @@ def neighbors(
     ------
     KeyError
         A layer, obsm or var key does not exist.
+    TypeError
+        The matrix is not in memory.
     ValueError
         The data hold no counts to split, or are too small; the message says what to do.
 

@@ -57,6 +57,7 @@ def choose_partition(
     own = {
         "params": params,
         "n_clusters": int(choice.fine.max()) + 1,
+        "stability": choice.record["stability_fine"],
         "joins": choice.record["joins"].assign(done=False),
     }
     return Choice(choice.fine, choice.fine, {**choice.record, **how, **own})

@@ -1,4 +1,4 @@
-"""How well k-means with every number of clusters predicts held-out halves, and how stable it is."""
+"""How well every number of clusters, k-means joined by Ward's rule, predicts held-out halves, and how stable it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..diffusion import prediction
+from ..diffusion import fewer_allowed, prediction
 from ..diffusion import signal as signals
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ MOST_CLUSTERS = 50
 
 
 def curve_of(splits: list[Halves], seed: int) -> pd.DataFrame:
-    """Held-out loss and stability of k-means for every number of clusters.
+    """Held-out loss and stability of every number of clusters: k-means with the most, joined by Ward's rule to fewer.
+
+    The most are 50, or a tenth of the cells.
 
     The loss is the squared error, in principal components, of predicting a cell's second half by the mean of the
     others that are in its cluster by their first half; stability is the adjusted Rand index of the clusters of the
@@ -41,8 +43,9 @@ def _nested(x: np.ndarray, most: int, seed: int) -> list[np.ndarray]:
     """Partitions into 1, 2, ..., `most` clusters: k-means with the most, joined by Ward's rule."""
     from sklearn.cluster import KMeans
 
-    labels = KMeans(most, n_init=1, random_state=seed).fit_predict(x)
-    labels = np.unique(labels, return_inverse=True)[1]  # of equal cells k-means may make fewer clusters
+    with fewer_allowed():
+        labels = KMeans(most, n_init=1, random_state=seed).fit_predict(x)
+    labels = np.unique(labels, return_inverse=True)[1]
     path = signals.joins([signals.sums(x, x, labels)], np.bincount(labels), 1.0, power=1.0)
     found = [labels] * (most - labels.max())
     for join in path:

@@ -86,15 +86,13 @@ class Grid:
         n_cells, n_features = raw.values.shape
         most_pcs = min(n_cells - 2, n_features // 2 if self.scheme == "gene_split" else n_features)
         most_pcs -= raw.kind != "rep"
+        what = f"{n_cells} cells x {n_features} {'features' if raw.kind == 'rep' else 'genes'}"
         if most_pcs < 1 or n_cells < 3:
-            msg = f"{n_cells} cells x {n_features} genes are too few to search neighbours in."
+            msg = f"{what} are too few to search neighbours in."
             raise ValueError(msg)
         pcs = sorted({min(int(d), most_pcs) for d in (self.n_pcs or N_PCS)})
         k = min(self.n_neighbors or MOST_NEIGHBORS, n_cells - 2)
         if (self.n_pcs is not None and max(self.n_pcs) > most_pcs) or k < (self.n_neighbors or 0):
-            msg = (
-                f"{n_cells} cells x {n_features} genes do not allow the grid asked for; tried are n_pcs={pcs} and up "
-                f"to n_neighbors={k}."
-            )
+            msg = f"{what} do not allow the grid asked for; tried are n_pcs={pcs} and up to n_neighbors={k}."
             warnings.warn(msg, UserWarning, stacklevel=4)
         return replace(self, n_pcs=pcs, n_neighbors=k)

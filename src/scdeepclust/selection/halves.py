@@ -134,15 +134,15 @@ def cells_to_split(raw: Raw, scheme: str) -> np.ndarray:
     ValueError
         Too few cells or genes are left to choose anything by.
     """
+    if len(raw) < FEWEST_CELLS:
+        msg = f"{len(raw)} cells are too few to choose anything by; at least {FEWEST_CELLS} are needed."
+        raise ValueError(msg)
     if raw.kind == "rep":
         if raw.values.shape[1] < 2:
             msg = "A representation of one column cannot be split; give more columns."
             raise ValueError(msg)
         return np.arange(len(raw))
     n_genes = raw.values.shape[1]
-    if len(raw) < FEWEST_CELLS:
-        msg = f"{len(raw)} cells are too few to choose anything by; at least {FEWEST_CELLS} are needed."
-        raise ValueError(msg)
     if n_genes < 4:
         msg = f"{n_genes} genes are too few to hold some of them out; at least 4 are needed."
         raise ValueError(msg)

@@ -98,11 +98,12 @@ def choose_neighbors(raw: Raw, inputs: Inputs, grid: Grid, *, seed: int = 0, pro
         splits.append(split)
         references.append(diffusion.loss_of_mean(split.source, split.target)[rows].mean())
         for d in n_pcs:
-            indices, distances = diffusion.neighbors(split.x[:, :d], k, rows=rows)
+            # No fewer than set the unit of weights.
+            indices, distances = diffusion.neighbors(split.x[:, :d], max(k, diffusion.SCALE), rows=rows)
             for w in grid.weights:
                 found = diffusion.loss_of_each(
-                    indices,
-                    diffusion.affinities(distances, w),
+                    indices[:, :k],
+                    diffusion.affinities(distances, w)[:, :k],
                     split.source,
                     split.target,
                     rows=rows,

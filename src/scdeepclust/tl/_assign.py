@@ -77,8 +77,8 @@ def assign(
     from ..model import Model
 
     check_anndata(adata)
-    results.check_key(key_added)
     model = model if isinstance(model, Model) else Model.load(model, device=device)
+    results.check_key(key_added, reads=results.read_by(model))
     found = results.of(model, adata)
     adata = adata.copy() if copy else adata
     results.write(adata, key_added, **found)

@@ -63,7 +63,7 @@ def deepclust(
         Layer with counts or log-normalised values; `X` if None.
     use_rep
         Key of `obsm` with a representation to cluster instead (PCs, a latent of scvi-tools, protein levels), or
-        `"X"` to take `X` as it is.
+        `"X"` to take the values of `X` without normalising them.
     batch_key
         Column of `obs` with batches that clusters should not depend on. Principal components, or the representation, are
         shifted so that batches mix within types (as Harmony does), and a decoder is told the batch, so that the embedding
@@ -105,7 +105,7 @@ def deepclust(
     `None`, or the copy. Sets:
 
     `adata.obs[key_added]` : :class:`pandas.Series` (dtype ``category``)
-        Clusters `"0"`, `"1"`, ..., the largest first.
+        Clusters `"0"`, `"1"`, ..., the largest first; `"noise"` of `cluster="hdbscan"` for cells that belong to none.
     `adata.obsm["X_" + key_added]` : :class:`numpy.ndarray` (float32)
         Learned embedding, cells x `n_latent`.
     `adata.obsm["X_" + key_added + "_before"]` : :class:`numpy.ndarray` (float32)
@@ -134,7 +134,7 @@ def deepclust(
     TypeError
         A parameter is unknown, or the matrix is not in memory.
     ValueError
-        Values or parameters that cannot serve; the message says what to do.
+        Values or parameters that cannot serve, or results would overwrite what is read; the message says what to do.
 
     Examples
     --------
@@ -147,7 +147,6 @@ def deepclust(
     from .. import results
     from ..model import Model
 
-    results.check_key(key_added)
     if n_clusters is not None:
         params["n_clusters"] = n_clusters
     model = Model(
@@ -166,6 +165,7 @@ def deepclust(
         init=init,
         **params,
     )
+    results.check_key(key_added, reads=results.read_by(model))
     results.check_denoised_layer(denoised_layer, model, adata)
     model.train(batch_size=batch_size, checkpoint=checkpoint, progress=progress)
     adata = adata.copy() if copy else adata

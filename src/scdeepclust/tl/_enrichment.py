@@ -85,7 +85,7 @@ def enrichment(
 
     check_anndata(adata)
     key_added = f"{key}_enrichment" if key_added is None else key_added
-    results.check_key(key_added)
+    results.check_key(key_added, reads=[key])
     annotations = [annotations] if isinstance(annotations, str) else list(annotations)
     if not annotations:
         msg = "annotations is empty; name columns of adata.obs with categories."
@@ -126,7 +126,7 @@ def _counted(head: str, clusters: pd.Series, name: str, annotation: pd.Series) -
     if not known.any():
         msg = f"annotations={name!r}: none of its cells has a cluster in {head!r}; leave it out."
         raise ValueError(msg)
-    both = pd.crosstab(clusters[known].astype(str).to_numpy(), annotation[known].astype(str).to_numpy())
+    both = pd.crosstab(*(np.array([str(name) for name in column[known]]) for column in (clusters, annotation)))
     names, categories = (_in_order(column) for column in (clusters, annotation))
     of_cluster, of_category = both.sum(axis=1), both.sum(axis=0)
     return [

@@ -133,13 +133,13 @@ def lineage(
     from ._tree import branches_of, directed_tree, segments_of
 
     check_anndata(adata)
-    results.check_key(key_added)
     need_key("key", key, adata.obs, "adata.obs")
     rep = (f"X_{key}_before" if f"X_{key}_before" in adata.obsm else f"X_{key}") if use_rep is None else use_rep
     if use_rep is None and rep not in adata.obsm:
         msg = f"There is no embedding of key={key!r} in adata.obsm; name one with use_rep= ({listing(adata.obsm, most=20)})."
         raise KeyError(msg)
     need_key("use_rep", rep, adata.obsm, "adata.obsm")
+    results.check_key(key_added, reads=[key, rep])
     _check(n_neighbors, n_dcs, min_confidence, fates)
     seed = resolve_seed(random_state)
     bare, where = _clustered(adata, key, rep)

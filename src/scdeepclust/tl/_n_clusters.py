@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -95,17 +96,20 @@ def n_clusters(
     `adata.uns[key_added]` : :class:`dict`
         `"n_clusters"`, `"chosen_by"`, `"joins"` (every join down to one cluster, the signal that it costs, and whether it
         was done), `"shifts"` (pairs of clusters that a shift tells apart, by the names that these have in `"joins"`, and the mean
-        cosine of their displacements), `"curve"` (held-out loss and stability of k-means with 1 to 50 clusters), `"knee"` of that loss (a
-        second opinion without a constant), `"stability"` (adjusted Rand index of the clusters that a cell's two halves
-        put it in), `"gain"` over a single cluster with its standard error, `"params"`. With `partitions`, `"partitions"` is a
-        table of them and `"chosen"` the one that was taken.
+        cosine of their displacements), `"stability"` (adjusted Rand index of the clusters that a cell's two halves put it in) and `"stability_fine"` (of those
+        before joining), `"gain"` (log-likelihood over that of a single cluster) and `"gain_se"`, `"n_cells"` (that had a say),
+        `"params"`. Without `partitions`, `"curve"` (held-out loss and stability of 1 to 50 clusters, a tenth of the cells at
+        most: k-means with the most, joined by Ward's rule) and `"knee"` of that loss (a second opinion without a constant);
+        with them, `"partitions"`, a table of them, and `"chosen"`, the one that was taken.
 
     Raises
     ------
     KeyError
         A layer, obsm, obs or var key does not exist.
+    TypeError
+        The matrix is not in memory.
     ValueError
-        The data hold no counts to split, or are too small.
+        The data hold no counts to split, or are too small, or results would overwrite what is read.
 
     Notes
     -----
@@ -125,15 +129,15 @@ def n_clusters(
     from .. import results, selection
     from ..arguments import check_min_signal, resolve_seed
     from ..data import Inputs, read
-    from ..data.checks import check_anndata, whole_number
+    from ..data.checks import check_anndata, true_or_false, whole_number
     from ..data.raw import spread
     from ..train import kept_threads
 
     check_anndata(adata)
-    results.check_key(key_added)
+    true_or_false("join_shifted", join_shifted)
     check_min_signal(min_signal)
-    if not resolution > 0:
-        msg = f"resolution={resolution!r} must be above 0."
+    if not isinstance(resolution, Real) or not resolution > 0:
+        msg = f"resolution={resolution!r} must be a number above 0."
         raise ValueError(msg)
     n_splits = whole_number("n_splits", n_splits)
     if partitions is not None:
@@ -142,6 +146,8 @@ def n_clusters(
             msg = "partitions is empty; name columns of adata.obs, or leave it out."
             raise ValueError(msg)
     columns = results.codes_of_partitions(adata, partitions or (), "partitions")
+    reads = [use_rep, batch_key, *(categorical_covariate_keys or ()), *(partitions or ())]
+    results.check_key(key_added, reads=reads)
     seed = resolve_seed(random_state)
     raw = read(
         adata,
@@ -219,9 +225,10 @@ def recut(
     """
     from .. import results
     from ..arguments import check_min_signal
-    from ..data.checks import need_key, whole_number
+    from ..data.checks import check_anndata, need_key, whole_number
     from ..diffusion import signal
 
+    check_anndata(adata)
     if (n_clusters is None) == (min_signal is None):
         msg = f"Give either n_clusters (here {n_clusters!r}) or min_signal (here {min_signal!r})."
         raise ValueError(msg)

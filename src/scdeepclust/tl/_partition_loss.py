@@ -71,6 +71,8 @@ def partition_loss(
     ------
     KeyError
         A column, layer or key does not exist.
+    TypeError
+        The matrix is not in memory.
     ValueError
         A partition has no label at all, or the data are too small to split.
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ def tune(
     from ..progress import bar
 
     check_anndata(adata)
-    if not 0 <= tolerance < 1:
-        msg = f"tolerance={tolerance!r} must be at least 0 and below 1."
+    if not isinstance(tolerance, Real) or not 0 <= tolerance < 1:
+        msg = f"tolerance={tolerance!r} must be a number of at least 0 and below 1."
         raise ValueError(msg)
     for name, values in grid.items():
         if isinstance(values, str) or not np.iterable(values):

@@ -137,13 +137,12 @@ def _differentiable(counts: Counts, eta: Tensor, tau: Tensor, logits: Tensor | N
     softplus = -F.logsigmoid(tau - eta)
     nb_zero = tau.exp() * softplus
     zero = nb_zero if logits is None else F.logsigmoid(logits + nb_zero) - F.logsigmoid(logits)
-    exact = torch.float32 if eta.device.type == "mps" else torch.float64
     place = counts.row * counts.shape[1] + counts.gene
 
     def at_counts(tensor: Tensor) -> Tensor:
-        return tensor.flatten().gather(0, place).to(exact)
+        return tensor.flatten().gather(0, place).double()
 
-    x = counts.value.to(exact)
+    x = counts.value.double()
     extra = x * (at_counts(softplus) - at_counts(eta)) + torch.lgamma(x + 1) - _log_rising(x, at_counts(tau))
     if logits is not None:
         extra = extra + at_counts(nb_zero) - F.logsigmoid(-at_counts(logits)) - at_counts(zero)
