@@ -261,6 +261,13 @@ def test_masks_of_the_wrong_kind(counts, refused, mask, found):
     refused(counts, ValueError, "mask_var", found, "100 genes", mask_var=mask)
 
 
+def test_a_mask_in_another_order(counts, refused):
+    mask = pd.Series(np.arange(100) < 50, index=counts.var_names)
+    refused(counts, ValueError, "mask_var is a pandas.Series", "mask_var.loc[adata.var_names]", mask_var=mask[::-1])
+    assert sdc.Model(counts, mask_var=mask).var_names == list(counts.var_names[:50])
+    assert sdc.Model(counts, mask_var=mask.reset_index(drop=True)).var_names == list(counts.var_names[:50])
+
+
 def test_a_mask_column_of_the_wrong_kind(counts, refused):
     counts.var["used"] = "yes"
     refused(counts, ValueError, "mask_var='used'", "True or False", mask_var="used")
@@ -304,6 +311,58 @@ def test_random_state(counts, refused, value):
 @pytest.mark.parametrize("value", ["cuda:99", "gpu", "xpu", 77, 1.5], ids=repr)
 def test_device(counts, refused, value):
     refused(counts, ValueError, f"device={value!r}", "'cpu' or 'auto'", device=value)
+
+
+def test_a_device_that_computes_nothing(counts, refused):
+    refused(counts, ValueError, "device='meta' is not supported", "'cpu', 'cuda' or 'auto'", device="meta")
+
+
+def test_a_wish_about_shifts_in_words(counts, refused):
+    refused(counts, ValueError, "join_shifted='no'", "True or False", join_shifted="no")
+
+
+@pytest.mark.parametrize(
+    ("lost", "arguments"),
+    [
+        ("X_deepclust", {"use_rep": "X_deepclust"}),
+        ("deepclust", {"batch_key": "deepclust"}),
+        ("deepclust", {"categorical_covariate_keys": ["deepclust"]}),
+        ("deepclust", {"method": "triplet", "positives": "labels", "labels_key": "deepclust"}),
+    ],
+)
+def test_results_do_not_take_the_place_of_what_is_read(counts, refused, lost, arguments):
+    counts.obsm["X_deepclust"] = np.random.default_rng(0).normal(size=(300, 4))
+    counts.obs["deepclust"] = ["a", "b", "c"] * 100
+    if arguments.get("method") == "triplet":
+        arguments = {"method": sdc.methods.get(**arguments)}
+    refused(counts, ValueError, "key_added='deepclust' would overwrite", repr(lost), "another name", **arguments)
+
+
+def test_a_lineage_does_not_take_the_place_of_its_clusters(counts, few):
+    sdc.tl.deepclust(counts, few("idec"), progress=False)
+    embedding = counts.obsm["X_deepclust"].copy()
+    with pytest.raises(ValueError, match="key_added='deepclust' would overwrite"):
+        sdc.tl.lineage(counts, key_added="deepclust", root="0")
+    np.testing.assert_array_equal(counts.obsm["X_deepclust"], embedding)
+
+
+@pytest.mark.parametrize("front", [sdc.tl.n_clusters, sdc.pp.neighbors, sdc.tl.deepclust])
+def test_cells_that_are_all_the_same(counts, front):
+    counts.X = np.tile(counts.X[:1].toarray() + 1, (300, 1))
+    with pytest.raises(ValueError, match="All 300 cells have the same values in the genes used"):
+        front(counts, progress=False) if front is not sdc.tl.n_clusters else front(counts)
+
+
+def test_a_sparse_matrix_of_far_too_many_columns_is_not_made_dense(counts, refused, monkeypatch):
+    wide = ad.AnnData(sparse.csr_matrix((300, 40_000), dtype=np.float32))
+    monkeypatch.setattr(sparse.csr_matrix, "toarray", lambda *_: pytest.fail("made dense"))
+    with pytest.raises(ValueError, match="has 40000 columns; take principal components first"):
+        sdc.Model(wide, use_rep="X")
+
+
+def test_an_embedding_that_is_none_of_the_models(counts, trained):
+    with pytest.raises(ValueError, match=r"embedding has shape \(5, 3\), which this model did not make"):
+        trained.memberships(np.zeros((5, 3)))
 
 
 def test_unknown_method(counts, refused):
@@ -677,7 +736,9 @@ def test_a_layer_that_is_read_is_not_overwritten(counts, refused):
         sdc.pp.denoise(counts, layer="counts", key_added="counts")
 
 
-@pytest.mark.parametrize("front", [sdc.pp.denoise, sdc.pp.neighbors, sdc.tl.n_clusters, sdc.tl.partition_loss])
+@pytest.mark.parametrize(
+    "front", [sdc.pp.denoise, sdc.pp.neighbors, sdc.tl.n_clusters, sdc.tl.partition_loss, sdc.tl.recut]
+)
 def test_what_is_no_anndata(front):
     with pytest.raises(TypeError, match="must be an AnnData, not ndarray"):
         front(np.ones((20, 20)))

@@ -125,6 +125,25 @@ def test_clusters_of_one_batch_are_told_where_no_batch_is_named(front, few, capl
     assert not caplog.text
 
 
+@pytest.mark.parametrize("front", [sdc.tl.n_clusters, sdc.tl.deepclust])
+def test_they_are_told_where_names_of_cells_repeat(front, caplog):
+    """As they do in what concat makes of two runs."""
+    adata = shifted()
+    adata.obs_names = [f"cell{i % 7}" for i in range(adata.n_obs)]
+    front(adata, **({} if front is sdc.tl.n_clusters else {"method": "none", "progress": False}))
+    assert "are each of one batch only" in caplog.text
+
+
+def test_many_cells_are_corrected_as_few_are(monkeypatch):
+    adata = shifted()
+    inputs, raw = Inputs("counts", "sqrt", 0.5, 5), read(adata, batch_key="batch")
+    whole = inputs.fit(raw, seed=0)
+    monkeypatch.setattr("scdeepclust.data.inputs.CHUNK", 7)
+    parts = Inputs("counts", "sqrt", 0.5, 5).fit(raw, seed=0)
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    assert not np.allclose(whole, Inputs("counts", "sqrt", 0.5, 5).fit(read(adata), seed=0), atol=0.1)
+
+
 @pytest.mark.parametrize(
     ("column", "found"),
     [

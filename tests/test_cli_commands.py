@@ -175,6 +175,30 @@ def test_a_lineage_by_commands(folder, results, capsys):
     assert "--root cell_type=S0" in Path("r.html").read_text()
 
 
+def test_ctrl_c_while_a_report_is_written(folder, results, monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scdeepclust.report.write", stopped)
+    words = ["--root", "cell_type=S0", "--fates", "none", "--report", "r.html", "--quiet"]
+    assert cli.main(["lineage", "in.h5ad", "out.h5ad", *words]) == 130
+    assert capsys.readouterr().err == "scdeepclust: interrupted; out.h5ad is written, the report is not\n"
+    assert present() == ["in.h5ad", "out.h5ad"]
+
+
+@pytest.mark.parametrize(
+    ("value", "held"),
+    [
+        ({"hidden": (64, 8), "batch_key": None}, {"hidden": [64, 8], "batch_key": None}),
+        ({"loss": np.float32(0.5), "n": np.int64(3), "on": np.array([True])[0]}, {"loss": 0.5, "n": 3, "on": True}),
+        ({"gain": float("inf"), "error": np.float64("nan")}, {"gain": None, "error": None}),
+        ({"history": pd.DataFrame({"a": [1]}), "curve": np.arange(3), "kept": "x"}, {"kept": "x"}),
+    ],
+)
+def test_a_record_as_json_holds_it(value, held):
+    assert json.loads(json.dumps(commands._plain({"a": value}), allow_nan=False)) == {"a": held}
+
+
 def test_enrichment_names_its_own_key(folder, capsys):
     assert cli.main(["enrichment", "in.h5ad", "out.h5ad", "--annotations", "cell_type", "--json"]) == 0
     out, err = capsys.readouterr()
@@ -363,7 +387,8 @@ def test_printed_options_are_read_back(tmp_path, monkeypatch, command, words, ca
     Path("run.toml").write_text(printed)
     assert cli.main([*command, "--print-config", "--config", "run.toml"]) == 0
     assert capsys.readouterr().out == printed
-    assert printed != cli.main([*command, "--print-config"])
+    assert cli.main([*command, "--print-config"]) == 0
+    assert capsys.readouterr().out != printed
 
 
 def test_what_is_typed_counts_more_than_a_file(folder, noted):
@@ -416,6 +441,7 @@ def test_demo_on_cells_of_ones_own(folder, monkeypatch, capsys):
     assert "agreement with obs['cell_type']" in err
     names = ["in.h5ad", "in.html", "in_history.png", "in_umap.png"]
     assert sorted(path.name for path in Path("d").iterdir()) == names
+    assert " ".join(["scdeepclust", *words]) in Path("d/in.html").read_text()
     assert cli.main([*words[:3], "in.h5ad", "--labels", "nothing"]) == 1
     assert "--labels='nothing' is not in adata.obs" in line(capsys.readouterr().err)
 

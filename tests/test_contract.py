@@ -102,27 +102,35 @@ def test_global_random_states_and_threads_are_untouched(types, method, n_cluster
 
 
 def test_resumed_from_every_epoch_gives_the_same_bits(types, variant, tmp_path, monkeypatch, same):
-    states, epochs = [], []
+    states, epochs, done = [], [], []
     save, train = Checkpoint.save, Trainer._epoch
 
     def recording(self, state):
         save(self, state)
         states.append(self.path.read_bytes())
+        done.append(len(epochs))
+
+    def counted(*given):
+        epochs.append(1)
+        return train(*given)
 
     def trained(path):
         model = sdc.Model(types, variant.small())
         model.train(batch_size=128, checkpoint=path, progress=False)
         return model, {k: v.numpy() for k, v in model.net.state_dict().items()}
 
+    monkeypatch.setattr(Trainer, "_epoch", counted)
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "save", recording)
-        patch.setattr(Trainer, "_epoch", lambda *given: epochs.append(1) or train(*given))
         whole, weights = trained(tmp_path / "whole.ckpt")
-    assert len(states) > len(epochs)  # one after every epoch, and one after every phase
+    n_epochs = len(epochs)
+    assert len(states) > n_epochs  # one after every epoch, and one after every phase
     for i, state in enumerate(states):
         path = tmp_path / f"{i}.ckpt"
         path.write_bytes(state)
+        epochs.clear()
         again, weights_again = trained(path)
+        assert len(epochs) == n_epochs - done[i]  # what was done is not done again
         same(weights_again, weights, f"from state {i}")
         same(again.history, whole.history, f"from state {i}")
         same(again.predict(), whole.predict(), f"from state {i}")

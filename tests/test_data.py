@@ -6,6 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,6 +136,17 @@ def test_two_thousand_genes_are_taken_of_more(types):
     chosen = read(wide, drop_empty=True)
     assert chosen.values.shape[1] <= 2000
     assert read(wide, mask_var=None, drop_empty=True).values.shape[1] > 2000
+
+
+@pytest.mark.parametrize(("kind", "flavor"), [("counts", "seurat_v3"), ("lognorm", "seurat")])
+def test_they_are_those_that_scanpy_finds_most_variable(kind, flavor):
+    wide = datasets.simulate_types(200, 2300, n_types=4, mean_depth=30_000)
+    sc.pp.filter_genes(wide, min_cells=1)
+    if kind == "lognorm":
+        sc.pp.normalize_total(wide, target_sum=1e4)
+        sc.pp.log1p(wide)
+    table = sc.pp.highly_variable_genes(wide, n_top_genes=2000, flavor=flavor, inplace=False)
+    assert read(wide).var_names == list(wide.var_names[table["highly_variable"].to_numpy()])
 
 
 def test_reading_changes_nothing(counts, same):

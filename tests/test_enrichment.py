@@ -49,6 +49,13 @@ def test_categories_keep_the_order_of_their_owner():
     assert list(result_of(adata).loc["0"].index) == ["c2", "c0", "c1"]
 
 
+def test_dates_are_categories_too():
+    days = pd.to_datetime(["2026-01-01", "2026-02-01"]).repeat(100)
+    found = result_of(labelled([[100, 0], [0, 100]], day=days), annotations="day")
+    assert found["n_both"].sum() == 200
+    assert found.index.get_level_values("category").unique().to_list() == [str(day) for day in days.unique()]
+
+
 def test_p_values_are_adjusted_over_the_whole_table():
     adata = labelled(TABLES[1])
     adata.obs["other"] = np.random.default_rng(0).choice(["x", "y"], adata.n_obs)
@@ -109,6 +116,7 @@ REFUSED = {
     "missing": ({"annotations": "typ"}, r"annotations='typ' is not in adata.obs"),
     "no clusters": ({"key": "leiden"}, r"key='leiden' is not in adata.obs"),
     "bad key": ({"key_added": "a/b"}, r"key_added='a/b' must be"),
+    "own key": ({"key_added": "clusters"}, r"key_added='clusters' would overwrite 'clusters', which is read"),
 }
 
 

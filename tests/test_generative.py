@@ -7,6 +7,7 @@ import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -347,13 +348,13 @@ def peer(scvi, types):
     return trained_peer(scvi, batched(types))
 
 
-def trained_peer(scvi, adata, **options):
+def trained_peer(scvi, adata, *, batch_key="lane", donor="donor", **options):
     options = {"n_latent": 5, "n_hidden": 16, "n_layers": 2, "gene_likelihood": "nb"} | options
     level = logging.getLogger("lightning.pytorch").level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        scvi.model.SCVI.setup_anndata(adata, batch_key="lane", categorical_covariate_keys=["donor"])
+        scvi.model.SCVI.setup_anndata(adata, batch_key=batch_key, categorical_covariate_keys=[donor])
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model = scvi.model.SCVI(adata, **options)
@@ -452,9 +453,9 @@ def test_layers_that_cannot_be(given):
 def test_the_embedding_is_that_of_the_model_that_scvi_tools_trained(scvi, types, monkeypatch):
     taken = []
 
-    def recording(module):
+    def recording(module, n_categories):
         taken.append({k: v.clone() for k, v in module.state_dict().items()})
-        return trained_weights(module)
+        return trained_weights(module, n_categories)
 
     adata = batched(types)
     model = sdc.Model(adata, "scvi", n_clusters=3, max_epochs=10, n_hidden=16, **COVARIATES)
@@ -466,6 +467,27 @@ def test_the_embedding_is_that_of_the_model_that_scvi_tools_trained(scvi, types,
     history = model.history[model.history["phase"] == "train"]
     assert len(history) == 10
     assert history["elbo_train"].iloc[-1] < history["elbo_train"].iloc[0]
+
+
+def test_a_covariate_of_one_category_beside_another(scvi, types):
+    """scvi-tools gives it no column."""
+    adata = batched(types)
+    adata.obs["site"] = "one"
+    covariates = {"batch_key": "site", "categorical_covariate_keys": ["lane"]}
+    model = sdc.Model(adata, "scvi", n_clusters=3, max_epochs=2, **covariates)
+    model.train(progress=False)
+    _, theirs = trained_peer(scvi, adata.copy(), batch_key="site", donor="lane")
+    started = sdc.Model(adata, "vade", n_clusters=3, init=theirs, cluster_steps=0, **covariates)
+    started.train(progress=False)
+    np.testing.assert_allclose(started.get_latent_representation(), theirs.get_latent_representation(), atol=1e-5)
+    z = torch.as_tensor(theirs.get_latent_representation())
+    lane = torch.as_tensor(pd.Categorical(adata.obs["lane"]).codes.astype(np.int64))
+    told = torch.nn.functional.one_hot(lane, 3).float()
+    theirs.module.eval()
+    with torch.no_grad():
+        share = started.net.decode(z, torch.cat([torch.ones(len(z), 1), told], 1)).mean.exp()
+        scale, *_ = theirs.module.decoder("gene", z, torch.ones(len(z), 1), lane[:, None] * 0, lane[:, None])
+    np.testing.assert_allclose(share, scale, atol=1e-6)
 
 
 @pytest.mark.parametrize("likelihood", ["nb", "zinb"])

@@ -395,3 +395,10 @@ def test_branches_of_zeros_and_ones_are_masks(times):
     expected = pseudotime_agreement(time, known, table)
     for kind in (int, float, object, "boolean"):
         assert pseudotime_agreement(time, known, table.astype(kind)) == expected
+
+
+def test_a_branch_of_which_nothing_is_known_does_not_count():
+    known = np.r_[np.arange(10.0), np.full(5, np.nan)]
+    found = pseudotime_agreement(np.arange(15.0), known, np.repeat(["a", "b"], [10, 5]))
+    assert found["score"] == pytest.approx(1)
+    assert list(found["spearman"]) == list(found["coverage"]) == ["a"]

@@ -542,6 +542,16 @@ def test_where_joining_changes_all_the_one_it_changes_least_is_taken(with_partit
     assert with_partitions.uns["best"]["n_clusters"] == 6
 
 
+def test_stability_is_of_the_partition_that_was_taken(with_partitions):
+    """Where joining changes all of them, too."""
+    halves = np.arange(300) % 2
+    with_partitions.obs["cut"] = with_partitions.obs["cell_type"].astype(str) + pd.Series(halves).astype(str).to_numpy()
+    sdc.tl.n_clusters(with_partitions, partitions=["cut"], key_added="best")
+    record = with_partitions.uns["best"]
+    assert record["n_clusters"] == with_partitions.obs["cut"].nunique()
+    assert record["stability"] == record["partitions"]["stability"].item() == record["stability_fine"] < 0.7
+
+
 def test_cells_without_a_label_have_none_afterwards(with_partitions):
     with_partitions.obs["some"] = with_partitions.obs["cell_type"].where(np.arange(300) > 20)
     sdc.tl.n_clusters(with_partitions, partitions=["some"], key_added="best")
@@ -577,6 +587,11 @@ def test_resolutions_of_leiden_are_judged(found):
         pytest.param({"scheme": "self"}, ValueError, "scheme='self' must be one of 'auto'", id="scheme"),
         pytest.param({"n_splits": 0}, ValueError, "n_splits=0", id="splits"),
         pytest.param({"resolution": -1}, ValueError, "resolution=-1", id="resolution"),
+        pytest.param({"resolution": "a"}, ValueError, "resolution='a' must be a number", id="a word for it"),
+        pytest.param({"join_shifted": "no"}, ValueError, "join_shifted='no' must be True or False", id="no switch"),
+        pytest.param(
+            {"partitions": ["cell_type"], "key_added": "cell_type"}, ValueError, "overwrite 'cell_type'", id="own"
+        ),
         pytest.param({"n_pcs": 0}, ValueError, "n_pcs=0", id="components"),
         pytest.param({"transform": "sqr"}, ValueError, "transform='sqr'", id="transform"),
         pytest.param({"gene_scaling": -1}, ValueError, "gene_scaling=-1", id="scaling"),
@@ -592,6 +607,13 @@ def test_one_clear_error_and_cells_as_they_were(counts, same, arguments, error, 
     with pytest.raises(error, match=message):
         sdc.tl.n_clusters(counts, **arguments)
     same(counts, before)
+
+
+def test_ten_cells_are_needed_of_a_representation_too(counts):
+    few = counts[:9].copy()
+    few.obsm["X_pca"] = np.random.default_rng(0).normal(size=(9, 4))
+    with pytest.raises(ValueError, match="9 cells are too few to choose anything by"):
+        sdc.tl.n_clusters(few, use_rep="X_pca")
 
 
 def test_values_that_are_no_counts_cannot_be_split_by_molecules(lognorm):

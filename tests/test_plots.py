@@ -720,3 +720,25 @@ def test_without_any_record_of_a_number_it_is_said_how_to_make_one():
     adata = ad.AnnData(np.ones((4, 3), dtype=np.float32), uns={"deepclust": {"n_clusters": {"n_clusters": 4}}})
     with pytest.raises(ValueError, match=r"^adata.uns does not say how .* run sdc.tl.n_clusters\(adata\)"):
         pl.n_clusters(adata, show=False)
+
+
+def area(ax):
+    """Width and height of a panel in inches, as it is laid out."""
+    ax.figure.draw_without_rendering()
+    box = ax.get_window_extent()
+    return box.width / ax.figure.dpi, box.height / ax.figure.dpi
+
+
+@pytest.mark.parametrize("n", [3, 40, 120])
+def test_a_umap_has_its_room_beside_a_legend_of_any_size(n):
+    adata = clustered(600)
+    adata.obs["many"] = pd.Categorical([f"type {i % n}" for i in range(600)])
+    (ax,) = pl.umap(adata, "many", basis="X_deepclust", show=False)
+    assert min(area(ax)) > 2.5
+
+
+def test_a_legend_names_no_category_that_no_cell_has():
+    adata = clustered()
+    adata.obs["deepclust"] = adata.obs["deepclust"].cat.add_categories(["ghost"])
+    (ax,) = pl.umap(adata, basis="X_deepclust", show=False)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "1", "2"]

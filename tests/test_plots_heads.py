@@ -114,3 +114,14 @@ def test_what_is_not_there_is_said(cells, plot, key, error, message):
     if plot == "enrichment":
         with pytest.raises(KeyError, match="annotations='age' is not in"):
             sdc.pl.enrichment(cells, "r", annotations="age", show=False)
+
+
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_dots_have_their_room_beside_the_legends(n):
+    adata = ad.AnnData(
+        obs=pd.DataFrame({"r": ["0", "1"] * 60, "type": [f"t{i % n}" for i in range(120)]}, index=map(str, range(120)))
+    )
+    sdc.tl.enrichment(adata, "r", "type")
+    (ax,) = sdc.pl.enrichment(adata, "r", show=False)
+    ax.figure.draw_without_rendering()
+    assert ax.get_window_extent().width / ax.figure.dpi > 0.28 * n

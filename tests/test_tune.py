@@ -71,12 +71,26 @@ def test_the_record_of_a_masked_autoencoder_is_the_loss_that_ended_training(type
         ("deepwak", {}, {}, "nothing to compare"),
         ("deepwak", {"n_clusters": []}, {}, "nothing to compare"),
         ("deepwak", {"n_clusters": [2, 3]}, {"n_clusters": 4}, "'n_clusters' is given both in grid and by itself"),
-        ("deepwak", {"n_clusters": [2, 3]}, {"tolerance": 1.0}, "tolerance=1.0 must be at least 0 and below 1"),
+        ("deepwak", {"n_clusters": [2, 3]}, {"tolerance": 1.0}, "tolerance=1.0 must be a number of at least 0"),
+        ("deepwak", {"n_clusters": [2, 3]}, {"tolerance": "low"}, "tolerance='low' must be a number"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(types, name, grid, params, what):
     with pytest.raises(ValueError, match=what):
         sdc.tl.tune(types, name, grid, progress=False, **params)
+
+
+@pytest.mark.parametrize(
+    ("grid", "what"),
+    [
+        ({"n_clusters": 3}, r"grid\['n_clusters'\]=3 must be a list"),
+        ({"split": "none"}, r"grid\['split'\]='none' must be a list"),
+        ({"n_cluster": [2, 3]}, "has no parameter 'n_cluster'"),
+    ],
+)
+def test_what_is_no_grid_is_refused(types, grid, what):
+    with pytest.raises(TypeError, match=what):
+        sdc.tl.tune(types, "deepwak", grid, progress=False)
 
 
 def test_partitions_of_heads_are_judged_by_the_number_of_clusters(types):

@@ -132,7 +132,7 @@ class Inputs(Resizable):
         values = self._values(raw)
         mean, sd = moments(values)
         if (sd < 1e-6).all():
-            msg = f"All {len(raw)} cells have the same values in the {len(sd)} genes used; there is nothing to tell apart."
+            msg = f"All {len(raw)} cells have the same values in the genes used; there is nothing to tell apart."
             raise ValueError(msg)
         scale = np.where(sd < 1e-6, 1.0, sd) ** self.gene_scaling
         self.scale = torch.from_numpy(scale.astype(np.float32))
