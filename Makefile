@@ -48,7 +48,7 @@ $(READY_LINT): $(READY)
 	@touch $@
 
 test: $(READY)
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup
 
 demo: $(READY)
 	@$(BIN)/python scripts/demo.py $(if $(DATA),--data "$(DATA)") $(if $(LABELS),--labels "$(LABELS)")

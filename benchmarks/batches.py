@@ -135,11 +135,7 @@ def tables(path=CSV):
     parts = []
     for name, part in rows.groupby("dataset"):
         mean = part.groupby("method")[columns].mean().sort_values("ARI", ascending=False)
-        mean["ARI"] = (
-            mean["ARI"].map("{:.3f}".format)
-            + " ± "
-            + part.groupby("method")["ARI"].std().fillna(0).map("{:.3f}".format)
-        )
+        mean["ARI"] = harness.spelled(mean["ARI"], part.groupby("method")["ARI"].std().reindex(mean.index))
         mean = mean.round({"NMI": 3, "NMI_batch": 3, "same_batch": 3, "n_clusters": 1, "seconds": 1})
         first = part.iloc[0]
         parts.append(

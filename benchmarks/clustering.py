@@ -130,8 +130,7 @@ def tables(path=CSV):
     columns = [*shared, *mean.columns.intersection(MEASURED)]
 
     def by_set(methods):
-        several = spread.map(" ± {:.3f}".format).where(spread.notna(), "")
-        text = (mean.map("{:.3f}".format) + several).where(mean.notna(), "")
+        text = harness.spelled(mean, spread)
         text.insert(0, "**mean**", average.map("{:.3f}".format).replace("nan", ""))
         return harness.markdown(text.loc[methods, ["**mean**", *columns]])
 

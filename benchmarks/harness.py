@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
+FAILED = []  # jobs of this script
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 
@@ -37,7 +38,8 @@ def done(path, columns):
 def rows_of(script, *arguments):
     """Rows that `work(*arguments)` of a script prints, each a line of JSON, as they come from a process of its own.
 
-    The end of what it says besides is shown; that of an error, the rows before it notwithstanding.
+    The end of what it says besides is shown; that of an error, the rows before it notwithstanding. A script whose jobs fail
+    ends with an error, after the tables of the others (:func:`publish`).
     """
     code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import {script}; {script}.work(*{arguments!r})"
     with (
@@ -52,6 +54,7 @@ def rows_of(script, *arguments):
         if process.wait():
             said.seek(0)
             print(said.read()[-1500:], file=sys.stderr)
+            FAILED.append(f"{script} {' '.join(map(str, arguments))}")
 
 
 def append(row, path, *, columns=None, digits=4):
@@ -64,9 +67,24 @@ def append(row, path, *, columns=None, digits=4):
 
 
 def publish(path, text):
-    """Write what a script's rows come to beside its CSV, where the documentation includes it, and show it."""
+    """Write what a script's rows come to beside its CSV, where the documentation includes it, and show it.
+
+    Raises
+    ------
+    SystemExit
+        Some jobs have failed.
+    """
     path.with_suffix(".md").write_text(text.rstrip("\n") + "\n")
     print(text)
+    if FAILED:
+        sys.exit(f"Rows are missing of {len(FAILED)} jobs that failed: {'; '.join(FAILED)}. What they said is above.")
+
+
+def spelled(mean, spread, digits=3):
+    """Means as text, ± their spread where there is one: a single run has none."""
+    written = f"{{:.{digits}f}}".format
+    several = spread.map(lambda value: f" ± {written(value)}").where(spread.notna(), "")
+    return (mean.map(written) + several).where(mean.notna(), "")
 
 
 def markdown(frame, corner=""):

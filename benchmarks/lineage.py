@@ -142,9 +142,7 @@ def tables():
     rows = pd.read_csv(CSV).drop_duplicates(["dataset", "embedding", "seed"], keep="last")
     mean = rows.pivot_table(index="embedding", columns="dataset", values="score").reindex(list(EMBEDDINGS))
     spread = rows.pivot_table(index="embedding", columns="dataset", values="score", aggfunc="std").reindex_like(mean)
-    text = (mean.map("{:.2f}".format) + " ± " + spread.fillna(0).map("{:.2f}".format))[
-        [name for name in SETS if name in mean]
-    ]
+    text = harness.spelled(mean, spread, 2)[[name for name in SETS if name in mean]]
     text.insert(0, "**of PCA's**", (mean.div(mean.loc["PCA"]).mean(axis=1)).map("{:.2f}".format))
     parts = ["score", "neighbors", "trustworthiness", "geodesic", "connected", "order", "ARI"]
     by_part = rows.groupby(["embedding", "dataset"])[parts].mean().groupby("embedding").mean()

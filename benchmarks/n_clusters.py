@@ -288,8 +288,8 @@ def tables(path=CSV):
     summary = pd.DataFrame(lines).T
     order = summary["ARI"].astype(float).sort_values(ascending=False).index if len(summary) else by_set.index.levels[0]
     mean = real.pivot_table(index="dataset", columns="method", values="ARI", aggfunc="mean")
-    spread = real.pivot_table(index="dataset", columns="method", values="ARI", aggfunc="std").fillna(0)
-    ari = mean.map("{:.3f}".format) + " ± " + spread.reindex_like(mean).fillna(0).map("{:.3f}".format)
+    spread = real.pivot_table(index="dataset", columns="method", values="ARI", aggfunc="std")
+    ari = harness.spelled(mean, spread.reindex_like(mean))
     k = real.pivot_table(index="dataset", columns="method", values="n_clusters", aggfunc=_spell)
     k.insert(0, "published", real.groupby("dataset")["n_types"].first())
     text = [

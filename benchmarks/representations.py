@@ -162,8 +162,7 @@ def tables():
         shared = ari.columns.difference(MEASURED)
         ari = ari[[*shared, *ari.columns.intersection(MEASURED)]]
         spread = some.pivot_table(index="embedding", columns="dataset", values="ARI", aggfunc="std").reindex_like(ari)
-        text = ari.map("{:.3f}".format) + " ± " + spread.fillna(0).map("{:.3f}".format)
-        text = text.where(ari.notna(), "")
+        text = harness.spelled(ari, spread)
         text.insert(0, "**mean**", ari[shared].mean(axis=1, skipna=False).map("{:.3f}".format).replace("nan", ""))
         scores = ["ARI", "NMI", "purity", "lineage", "rank", "n_clusters", "seconds"]
         complete = ari.index[ari[shared].notna().all(axis=1)]

@@ -216,14 +216,15 @@ def markdown(title, rows):
 
 
 def write(path, title, rows):
-    """Write a table to a file, and show it, row by row as they come."""
+    """Write a table to a file, and show it, row by row as they come; an earlier one stays until all have."""
     path.parent.mkdir(exist_ok=True)
-    seen = []
+    part, seen = path.with_suffix(".part"), []
     for row in rows:
         seen.append(row)
         text = markdown(title, seen)
-        path.write_text(text)
+        part.write_text(text)
         print(text if len(seen) == 1 else text.splitlines()[-1], flush=True)
+    part.replace(path)
 
 
 def main():

@@ -17,9 +17,14 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 from scipy import sparse
 
 from scdeepclust import datasets, methods, tl
+
+# The same examples in every run, in whatever order files are collected.
+settings.register_profile("plain", deadline=None, max_examples=30, derandomize=True)
+settings.load_profile("plain")
 
 FEW = {"n_clusters": 3, "pretrain_steps": 6, "cluster_steps": 6, "update_interval": 4, "n_init": 3, "max_epochs": 2}
 
@@ -75,10 +80,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reasons = {}
     if not config.getoption("--slow"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="takes long; give --slow to run it"))
+        reasons["slow"] = "takes long; give --slow to run it"
+    if "SCDEEPCLUST_DATASETS" not in os.environ:
+        reasons["public"] = "SCDEEPCLUST_DATASETS names no folder with the public data sets"
+    for item in items:
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import scdeepclust as sdc
@@ -16,6 +17,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 PEER = """
 import json, sys
 import numpy as np
+import pandas as pd
 from exchange import serve
 
 def fit(job, x, n_clusters, seed, *, short):
@@ -183,3 +185,33 @@ def test_a_table_of_speed_has_whole_numbers_as_they_are_and_others_to_two_digits
         "| 4000 | 1.24 | 3 |",
         "| 9 | 2.00 |  |",
     ]
+
+
+def test_a_job_that_fails_is_named_after_the_tables_of_the_others(benchmark, tmp_path, monkeypatch, capsys):
+    harness = benchmark("harness")
+    (tmp_path / "job.py").write_text("def work(n):\n    print('{\"n\": 1}', flush=True)\n    1 / n\n")
+    monkeypatch.setattr(harness, "HERE", tmp_path)
+    assert [list(harness.rows_of("job", n)) for n in (1, 0)] == [[{"n": 1}]] * 2
+    with pytest.raises(SystemExit, match="Rows are missing of 1 jobs that failed: job 0"):
+        harness.publish(tmp_path / "rows.csv", "| a table |")
+    assert (tmp_path / "rows.md").read_text() == "| a table |\n"
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_single_run_has_no_spread(benchmark):
+    frame = pd.DataFrame({"value": [0.1, 0.3, 0.5], "row": ["a", "a", "b"]}).groupby("row")["value"]
+    assert benchmark("harness").spelled(frame.mean(), frame.std()).to_list() == ["0.200 ± 0.141", "0.500"]
+
+
+def test_a_table_that_does_not_end_leaves_the_one_there_was(benchmark, tmp_path):
+    speed = benchmark("speed")
+
+    def rows():
+        yield {"cells": 4000, "ours": 1.0}
+        raise KeyboardInterrupt
+
+    speed.write(tmp_path / "t.md", "one", iter([{"cells": 1, "ours": 2.0}]))
+    before = (tmp_path / "t.md").read_text()
+    with pytest.raises(KeyboardInterrupt):
+        speed.write(tmp_path / "t.md", "two", rows())
+    assert (tmp_path / "t.md").read_text() == before

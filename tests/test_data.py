@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.cluster import KMeans
@@ -25,8 +25,6 @@ from scdeepclust.data.rows import Rows
 from scdeepclust.diffusion.tensors import mean_over, nearest
 
 CPU = torch.device("cpu")
-settings.register_profile("plain", deadline=None, max_examples=30, derandomize=True)
-settings.load_profile("plain")
 
 
 # --------------------------------------------------------------------------------------------------- reading a matrix
@@ -437,7 +435,6 @@ def test_the_search_by_lists_finds_nearly_all(by_lists, n_neighbors):
         np.testing.assert_array_equal(again, first)
 
 
-@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(5, 72), n_places=st.integers(1, 72), k=st.integers(1, 100))
 def test_the_search_by_lists_of_few_or_equal_cells_is_exact(seed, n, n_places, k):
     """All lists are looked through where there are no more than that many."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 
 import anndata as ad
 import numpy as np
@@ -19,7 +18,6 @@ VARIABLE = "SCDEEPCLUST_DATASETS"
 NAMES = sorted(set(datasets.__all__) - {"available", "simulate_lineage", "simulate_types"})
 FILES = [name for name in NAMES if name != "pbmc68k"]
 SIMULATORS = [datasets.simulate_lineage, datasets.simulate_types]
-files = pytest.mark.skipif(VARIABLE not in os.environ, reason=f"{VARIABLE} names no folder with the public data sets")
 simulators = pytest.mark.parametrize("simulate", SIMULATORS, ids=lambda function: function.__name__)
 
 
@@ -62,7 +60,7 @@ def test_pbmc68k_is_clean_and_log_normalised(nowhere):
     assert "log1p" in again.uns["source"]["X"]
 
 
-@files
+@pytest.mark.public
 def test_pbmc68k_is_log1p_of_the_counts():
     counts, logs = datasets.pbmc68k_reduced(), datasets.pbmc68k()
     assert list(counts.obs_names) == list(logs.obs_names)
@@ -71,7 +69,7 @@ def test_pbmc68k_is_log1p_of_the_counts():
     np.testing.assert_allclose(scale[scale > 0], np.repeat(typical, (scale > 0).sum(axis=1)), rtol=0.02)
 
 
-@files
+@pytest.mark.public
 @pytest.mark.parametrize("name", [n for n in FILES if n != "bodenmiller12_cytof"])
 def test_every_file_is_found_with_labels_and_source(name):
     adata = getattr(datasets, name)()
@@ -85,7 +83,7 @@ def test_every_file_is_found_with_labels_and_source(name):
     assert whole == bool(adata.uns["source"]["raw_counts"])
 
 
-@files
+@pytest.mark.public
 def test_available_names_the_files():
     found = datasets.available()
     assert sorted(found) == NAMES
@@ -93,7 +91,7 @@ def test_available_names_the_files():
     assert found["pollen14"].endswith("pollen14_hvg3k.h5ad")
 
 
-@files
+@pytest.mark.public
 def test_weak_labels_are_not_called_cell_type():
     assert "cell_type" not in datasets.tusi18_bonemarrow().obs
 

@@ -24,7 +24,8 @@ LIMIT = 600  # seconds for a pair of processes; a fresh environment compiles for
 FIRST = {"equal": 150, "unequal": 205}  # cells of the first process, of 300
 SAMPLE = 100  # cells that clusters start from, and that an update looks at, in the run that is called so
 
-pytestmark = pytest.mark.distributed
+# In one worker: each would start all processes again.
+pytestmark = [pytest.mark.distributed, pytest.mark.xdist_group("distributed")]
 
 
 # -------------------------------------------------------------------------------------------------------- one process

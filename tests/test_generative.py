@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
@@ -44,7 +44,6 @@ def components(mixture):
 
 
 @given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 5))
-@settings(deadline=None, max_examples=30)
 def test_posterior_of_clusters_is_that_of_torch(seed, k, d):
     _, _, z, mixture = drawn(seed, k=k, d=d)
     joint = components(mixture).log_prob(z[:, None]) + mixture[0].log_softmax(0)
@@ -55,7 +54,6 @@ def test_posterior_of_clusters_is_that_of_torch(seed, k, d):
 
 
 @given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 5))
-@settings(deadline=None, max_examples=30)
 def test_divergence_is_that_of_its_definition(seed, k, d):
     """KL(q(c) || p(c)) + sum_c q(c) KL(q(z) || p(z | c)), by the formulas of torch."""
     mean, log_variance, z, mixture = drawn(seed, k=k, d=d)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.cluster import KMeans
@@ -21,8 +21,6 @@ from scdeepclust.methods import sharpening
 from scdeepclust.networks import Centroids, SharpenedTarget, farthest
 
 # The first call of a kernel may be slow; that is no failure.
-settings.register_profile("plain", deadline=None, max_examples=30, derandomize=True)
-settings.load_profile("plain")
 
 
 def points(n=20, k=4, d=3, seed=0, scale=1.0):

@@ -155,6 +155,7 @@ def of_types(*names, seed=0):
     return choice, adata.obs["cell_type"].iloc[raw.kept]
 
 
+@pytest.mark.public
 @pytest.mark.parametrize("names", [("7MEP", "8Mk"), ("7MEP", "8Mk", "6Ery")])
 def test_a_few_hundred_shallow_cells_of_some_types_are_more_than_one_cluster(names):
     """To cluster a cluster once more is what users do."""
@@ -164,10 +165,12 @@ def test_a_few_hundred_shallow_cells_of_some_types_are_more_than_one_cluster(nam
     assert adjusted_rand_score(types, choice.labels) > 0.25
 
 
+@pytest.mark.public
 def test_a_few_hundred_shallow_cells_of_one_type_are_one_cluster():
     assert of_types("7MEP")[0].n_clusters == 1
 
 
+@pytest.mark.public
 @pytest.mark.parametrize("seed", range(3))
 def test_clusters_of_weak_signal_are_joined_until_halves_of_a_cell_agree(seed):
     """The erythroid continuum alone: shares of what little signal there is would cut it into a dozen."""

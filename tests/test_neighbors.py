@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 import random
 
 import anndata as ad
@@ -19,9 +18,6 @@ from sklearn.neighbors import NearestNeighbors
 import scdeepclust as sdc
 from scdeepclust import datasets, diffusion
 
-files = pytest.mark.skipif(
-    "SCDEEPCLUST_DATASETS" not in os.environ, reason="SCDEEPCLUST_DATASETS names no folder with the public data sets"
-)
 BLOCKS = {"n_pcs": [1, 2, 3, 4, 5, 6, 10, 20], "n_neighbors": 60, "weights": "uniform", "n_steps": 1, "n_splits": 2}
 FEW = {"n_pcs": [2, 5], "n_neighbors": 12, "n_splits": 2, "progress": False}
 
@@ -154,7 +150,7 @@ def as_dewakss(adata, **arguments):
     return search(adata, scheme="self", gene_scaling=0, rule="min", **arguments)
 
 
-@files
+@pytest.mark.public
 @pytest.mark.slow
 def test_the_published_optimum_of_the_rna_mixtures(mixtures):
     """Tjärnberg et al. 2021, figure 2: four components, and an error that falls steeply and rises slowly again."""
@@ -168,7 +164,7 @@ def test_the_published_optimum_of_the_rna_mixtures(mixtures):
     assert curve.min() < curve[80] < 1.02 * curve.min()
 
 
-@files
+@pytest.mark.public
 def test_with_their_unit_of_distance_their_weights_take_four_components_too(mixtures, monkeypatch):
     """Ours is the mean distance of the five nearest, theirs that of all; ours predicts most real cells better."""
     grid = {"layer": "ftt", "weights": "distance", "n_pcs": [2, 4, 8, 15], "n_neighbors": 80, "n_steps": 1}
@@ -184,7 +180,7 @@ def test_with_their_unit_of_distance_their_weights_take_four_components_too(mixt
     assert 30 <= loss[4].idxmin() <= 80
 
 
-@files
+@pytest.mark.public
 def test_more_neighbours_need_fewer_steps(mixtures):
     """The paper's second finding, and of many neighbours one step is best."""
     values = sparse.csr_array(mixtures.layers["ftt"])[:, np.asarray(mixtures.X.mean(0)).ravel().argsort()[-1000:]]
@@ -200,7 +196,7 @@ def test_more_neighbours_need_fewer_steps(mixtures):
     assert best[-1] == 1
 
 
-@files
+@pytest.mark.public
 def test_square_roots_of_counts_serve_as_well_as_those_of_freeman_and_tukey(mixtures):
     grid = {"weights": "uniform", "n_pcs": [2, 3, 4, 6, 15], "n_neighbors": 60, "n_steps": 1}
     found = as_dewakss(mixtures, transform="sqrt", **grid)["minimum"]

@@ -165,6 +165,7 @@ def test_none_is_found_along_lineages():
         assert not len(adata.uns["n_clusters"]["shifts"])
 
 
+@pytest.mark.public
 @pytest.mark.parametrize("kind", ["counts", "lognorm"])
 def test_cell_lines_are_found_through_three_technologies(kind):
     adata = sdc.datasets.cellbench_cell_lines()
@@ -175,6 +176,7 @@ def test_cell_lines_are_found_through_three_technologies(kind):
     assert sdc.metrics.ari(adata.obs["cell_type"], adata.obs["n_clusters"]) > 0.99
 
 
+@pytest.mark.public
 def test_none_is_found_in_bone_marrow():
     adata = sdc.datasets.paul15()
     sdc.tl.n_clusters(adata)
