@@ -20,6 +20,7 @@ import torch
 from scipy import sparse
 
 import scdeepclust as sdc
+from scdeepclust.arguments import check_batch_size
 from scdeepclust.methods.parameters import ELSEWHERE, OF_ALL, hints
 
 
@@ -306,6 +307,12 @@ def test_batch_size(counts, refused, value):
 @pytest.mark.parametrize("value", ["0", 1.5, True, -1, 2**32, np.random.RandomState(0)], ids=str)
 def test_random_state(counts, refused, value):
     refused(counts, ValueError, "random_state=", "Generator", random_state=value)
+
+
+@pytest.mark.parametrize(("n_cells", "size"), [(100, 100), (300, 256), (19_999, 256), (20_000, 1024), (10**6, 1024)])
+def test_minibatches_grow_with_the_cells(n_cells, size):
+    assert check_batch_size(None, n_cells) == size
+    assert check_batch_size(64, n_cells) == 64
 
 
 @pytest.mark.parametrize("value", ["cuda:99", "gpu", "xpu", 77, 1.5], ids=repr)

@@ -9,12 +9,13 @@ import re
 import subprocess
 import sys
 import tomllib
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
 import scdeepclust as sdc
+from scdeepclust import selection
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "scdeepclust"
@@ -110,7 +111,7 @@ def room(name):
 
 @pytest.mark.parametrize("name", [n for n in FILES if room(n) in FLOOR])
 def test_arrows_point_one_way(name):
-    rooms = {part.split(".")[1] for part in imports(name, functions=False) if part.startswith("scdeepclust.")}
+    rooms = {part.split(".")[1] for part in imports(name) if part.startswith("scdeepclust.")}
     above = {other for other in rooms if FLOOR.get(other, -1) > FLOOR[room(name)]}
     assert not above
 
@@ -211,6 +212,24 @@ def test_every_parameter_is_documented(method):
                 documented += line.split(", ")
     names = {f.name for f in fields(method.small())}
     assert set(documented) == names
+
+
+def defaults(function):
+    return {name: p.default for name, p in inspect.signature(function).parameters.items()}
+
+
+def test_defaults_that_several_functions_share_are_the_same():
+    """Those of choices are said in signatures, where users look for them, and those of a method in its fields."""
+    method = sdc.methods.get("idec")
+    for front in (sdc.tl.n_clusters, sdc.tl.partition_loss, sdc.pp.neighbors):
+        own = defaults(front)
+        for name in {"transform", "gene_scaling", "n_pcs"} & {name for name, value in own.items() if value is not None}:
+            assert own[name] == getattr(method, name), (front.__name__, name)
+    rules, own = selection.Rules(), defaults(sdc.tl.n_clusters)
+    assert {f.name: own[f.name] for f in fields(rules)} == asdict(rules)
+    assert defaults(sdc.tl.deepclust)["join_shifted"] is rules.join_shifted
+    shared = set(defaults(sdc.Model)) & set(defaults(sdc.tl.deepclust))
+    assert {n: defaults(sdc.Model)[n] for n in shared} == {n: defaults(sdc.tl.deepclust)[n] for n in shared}
 
 
 def test_there_is_one_version():

@@ -183,9 +183,13 @@ def test_early_stopping_goes_on_from_any_epoch(tmp_path, monkeypatch):
         patch.setattr(Checkpoint, "save", recording)
         net, history = scripted(2, checkpoint=Checkpoint(tmp_path / "whole", "a"))
     assert len(states) == len(history) + 1
+    n_run, train = [], Trainer._epoch
+    monkeypatch.setattr(Trainer, "_epoch", lambda *given: n_run.append(1) or train(*given))
     for i, state in enumerate(states):
         (tmp_path / str(i)).write_bytes(state)
+        n_run.clear()
         again, history_again = scripted(2, checkpoint=Checkpoint(tmp_path / str(i), "a"))
+        assert len(n_run) == max(len(history) - i - 1, 0)
         assert history_again == history
         assert torch.equal(again.steps, net.steps)
 

@@ -7,14 +7,17 @@ to share a cluster.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+
+from .markov import check_normalize
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NORMALIZE = ("row", "column", "symmetric")
+    from .markov import Normalize
+
 # Fewer other cells than this, in units of the precision, are none: what is left of them is rounding.
 NOBODY = 1e3
 
@@ -74,7 +77,7 @@ def average_within(c: Tensor, e: Tensor, sums: ClusterSums, *, inside: bool = Tr
     return torch.where(weight > nobody, total / torch.where(weight > nobody, weight, 1), fallback)
 
 
-def wak(c: Tensor, e: Tensor, normalize: Literal["row", "column", "symmetric"] = "row") -> Tensor:
+def wak(c: Tensor, e: Tensor, normalize: Normalize = "row") -> Tensor:
     r"""Apply the kernel of a partition to the values of the same cells.
 
     Parameters
@@ -92,9 +95,7 @@ def wak(c: Tensor, e: Tensor, normalize: Literal["row", "column", "symmetric"] =
     -------
     Cells x features. A cell that shares clusters with nobody takes the mean of all others.
     """
-    if normalize not in NORMALIZE:
-        msg = f"normalize={normalize!r} must be one of {', '.join(map(repr, NORMALIZE))}."
-        raise ValueError(msg)
+    check_normalize(normalize)
     sums = cluster_sums(c, e)
     averaged = average_within(c, e, sums)
     if normalize == "row":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from scipy import sparse
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Weights = Literal["uniform", "distance", "gaussian"]
+Normalize = Literal["row", "column", "symmetric"]
 WEIGHTS = ("uniform", "distance", "gaussian")
-NORMALIZE = ("row", "column", "symmetric")
 SCALE = 5  # neighbours whose mean distance is the unit, so that weights do not change with the number of neighbours
 COLUMNS = 256  # genes that are dense at once
 
@@ -77,14 +77,20 @@ def kernel(
     return found
 
 
-def normalized(matrix: sparse.csr_array, normalize: Literal["row", "column", "symmetric"] = "row") -> sparse.csr_array:
+def check_normalize(normalize: str) -> None:
+    """Refuse what is no way to make a kernel of affinities."""
+    known = get_args(Normalize)
+    if normalize not in known:
+        msg = f"normalize={normalize!r} must be one of {', '.join(map(repr, known))}."
+        raise ValueError(msg)
+
+
+def normalized(matrix: sparse.csr_array, normalize: Normalize = "row") -> sparse.csr_array:
     """A kernel of any affinities: zero diagonal, then divided by the sums of its rows, of its columns, or the root of both.
 
     Only rows make averages; columns are the form of the DeePWAK preprint. An empty row or column stays empty.
     """
-    if normalize not in NORMALIZE:
-        msg = f"normalize={normalize!r} must be one of {', '.join(map(repr, NORMALIZE))}."
-        raise ValueError(msg)
+    check_normalize(normalize)
     matrix = (matrix - sparse.diags_array(matrix.diagonal(), format="csr")).tocsr()
     matrix.eliminate_zeros()
     power = 0.5 if normalize == "symmetric" else 1.0
