@@ -13,6 +13,8 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, hom
 import scdeepclust as sdc
 from scdeepclust import diffusion, networks
 from scdeepclust.checkpoint import Checkpoint
+from scdeepclust.data import split as split_of
+from scdeepclust.selection import choose_n_clusters
 
 METHOD = "deepwak"
 FEW = {"n_clusters": 3, "pretrain_steps": 6, "cluster_steps": 6, "n_init": 3}
@@ -67,6 +69,24 @@ def test_losses_of_different_runs_are_of_the_same_halves_of_the_same_cells(types
     reports = [trained(types, **SOME | {"n_clusters": n}).report["held_out"] for n in (2, 3)]
     assert reports[0]["loss_of_mean"] == reports[1]["loss_of_mean"]
     assert reports[1]["loss"] + 2 * reports[1]["loss_se"] < reports[0]["loss"]
+
+
+@pytest.mark.parametrize(("name", "n_seen"), [("deepwak", 270), ("mae", 270), ("idec", 300)])
+def test_cells_held_out_have_no_say_in_the_clusters_to_start_from(types, few, monkeypatch, name, n_seen):
+    """Where the loss of what was not seen is reported."""
+    seen = []
+
+    def choose(raw, *given, **options):
+        seen.append(list(raw.obs_names))
+        return choose_n_clusters(raw, *given, **options)
+
+    monkeypatch.setattr("scdeepclust.model.choose_n_clusters", choose)
+    model = sdc.Model(types, few(name, n_clusters=None))
+    model.train(progress=False)
+    learnt = types.obs_names[split_of(300, model.seed)[0].numpy()] if n_seen < 300 else types.obs_names
+    assert [sorted(names) for names in seen] == [sorted(learnt)]
+    assert len(learnt) == n_seen
+    assert adjusted_rand_score(types.obs["cell_type"], model.predict()) > 0.9
 
 
 # -------------------------------------------------------------------------------------------------------------- heads
@@ -227,6 +247,19 @@ def test_heads_keep_their_clusters_where_a_consensus_is_learned_afterwards(types
     model = trained(types, n_clusters=4, consensus="learned", **options)
     assert max(model.report["n_clusters_of_heads"]) >= 3
     assert homogeneity_score(types.obs["cell_type"], model.predict()) > 0.9
+
+
+def test_of_a_single_cell_held_out_there_is_no_error_of_the_mean(types):
+    """Nor a warning of it."""
+    few = types[::20, :40].copy()
+    few = few[:, np.asarray(few.X.sum(0)).ravel() > 0].copy()
+    assert few.n_obs == 15
+    for method, options in ((METHOD, {"prune": True, "n_init": 3, "cluster_steps": 20}), ("mae", {})):
+        model = sdc.Model(few, method, n_clusters=3, pretrain_steps=10, **options)
+        model.train(progress=False)
+        held_out = model.report["held_out"]
+        assert np.isnan(held_out["loss_se"])
+        assert np.isfinite([held_out["loss"], held_out["loss_of_mean"]]).all()
 
 
 def test_clusters_of_noise_are_not_needed(noise):
