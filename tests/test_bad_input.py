@@ -805,6 +805,38 @@ def test_a_result_that_cannot_be_cut_anew(counts, few):
         sdc.tl.recut(counts, n_clusters=2, key="deepclust")
 
 
+@pytest.mark.parametrize("model", [None, 3, ad.AnnData(np.ones((2, 2)))], ids=["None", "a number", "cells"])
+def test_what_is_no_model(counts, model):
+    with pytest.raises(TypeError, match=r"model must be a trained sdc.Model or the folder.*assign\(new_cells, model\)"):
+        sdc.tl.assign(counts, model)
+
+
+def test_genes_marked_in_some_cells_only(counts, refused):
+    """As concatenated cells have them."""
+    counts.var["highly_variable"] = np.array([True] * 60 + [None] * 40, dtype=object)
+    refused(counts, ValueError, "adata.var['highly_variable'] has 40 missing values", "mask_var=None")
+
+
+def test_no_gene_to_denoise(counts):
+    with pytest.raises(ValueError, match="genes is empty"):
+        sdc.pp.denoise(counts, genes=[])
+
+
+@pytest.mark.parametrize(
+    ("front", "first"),
+    [
+        (sdc.pl.history, "sdc.tl.deepclust(adata)"),
+        (sdc.pl.lineage, "sdc.tl.lineage(adata)"),
+        (sdc.pl.denoise, "sdc.pp.neighbors(adata)"),
+        (sdc.pl.enrichment, "sdc.tl.enrichment(adata)"),
+        (sdc.tl.lineage, "sdc.tl.deepclust(adata)"),
+    ],
+)
+def test_what_has_to_be_run_first_is_said(counts, front, first):
+    with pytest.raises(KeyError, match=re.escape(f"Run {first} first")):
+        front(counts)
+
+
 def test_a_model_in_the_place_of_the_cells(counts, trained):
     with pytest.raises(TypeError, match="adata must be an AnnData"):
         sdc.tl.assign(trained, counts)

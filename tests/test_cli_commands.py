@@ -404,6 +404,12 @@ def test_what_is_typed_counts_more_than_a_file(folder, noted):
         ("[linage]\nn-neighbors = 3", 2, "Did you mean 'lineage'?"),
         ("[lineage]\nn-neighbors = 3.5", 2, "'3.5' is not an integer"),
         ("[lineage]\nn-neighbors = ", 2, "'run.toml' is no TOML"),
+        (
+            "n-neighbors = 3",
+            2,
+            "'run.toml' has n-neighbors outside of a table; options of this command stand under [lineage]",
+        ),
+        ("n_clusters = 3", 2, "outside of a table"),
         (None, 1, "There is no file 'run.toml' for --config."),
     ],
 )
@@ -412,6 +418,22 @@ def test_mistakes_in_a_file(folder, text, code, message, capsys):
         Path("run.toml").write_text(text)
     assert cli.main(["lineage", "in.h5ad", "out.h5ad", "--config", "run.toml"]) == code
     assert message in line(capsys.readouterr().err)
+
+
+def test_a_file_without_a_table_for_the_command_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("run.toml").write_text("[dec]\nn-clusters = 7\n")
+    assert cli.main(["idec", "--print-config", "--config", "run.toml"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "scdeepclust: warning: 'run.toml' has no table [idec], so nothing in it is used.\n"
+    assert cli.main(["dec", "--print-config", "--config", "run.toml"]) == 0
+    assert capsys.readouterr().err == ""
+    assert "n-clusters" not in out
+
+
+def test_what_has_to_be_run_first_is_a_command(folder, capsys):
+    assert cli.main(["plot", "lineage", "in.h5ad", "l.png", "--key", "other"]) == 1
+    assert "Run `scdeepclust lineage` first" in line(capsys.readouterr().err)
 
 
 def test_config_without_a_value():

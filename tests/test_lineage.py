@@ -254,6 +254,26 @@ def test_time_starts_in_a_cell_from_which_its_group_comes_first(tree):
     assert rho(found[~found.obs_names.isin(tree.obs_names[far])]) > 0.8
 
 
+@pytest.mark.parametrize("day", [0.0, 0, "0", "0.0"], ids=repr)
+def test_a_day_that_some_cells_lack_is_a_root(plain, day):
+    """Numbers of which some are missing are floats."""
+    plain = plain.copy()
+    plain.obs["age"] = np.where(plain.obs["day"] == 0, 0.0, 3.0)
+    plain.obs.loc[plain.obs_names[-3:], "age"] = np.nan
+    cell = order(plain, root={"age": day}).uns["lineage"]["root"]["cell"]
+    assert plain.obs.loc[cell, "age"] == 0
+    with pytest.raises(KeyError, match="there is no age 'young'"):
+        order(plain, root={"age": "young"})
+
+
+@pytest.mark.parametrize("value", ["abc", 1.5, np.zeros(3, dtype=int)], ids=str)
+def test_a_root_in_uns_that_is_no_number_of_a_cell(plain, value):
+    plain = plain.copy()
+    plain.uns["iroot"] = value
+    with pytest.raises(ValueError, match=r"adata.uns\['iroot'\] is .* not the number of a cell"):
+        order(plain)
+
+
 def test_cells_without_a_label_are_no_root(tree):
     tree.obs["stage"] = pd.Categorical(np.where(tree.obs["cell_type"] == "S0", None, "old"))
     with pytest.raises(KeyError, match="no stage 'nan'"):
@@ -754,8 +774,10 @@ def test_the_record_names_the_package_that_told_of_fates(forked, monkeypatch):
 def test_fates_need_a_package(plain, monkeypatch, package):
     for name in FATES:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=rf"fates='{package}' needs {package}.*fates=None"):
-        order(plain, fates=package)
+    with monkeypatch.context() as patch:
+        patch.setattr("scdeepclust.tl._lineage._graph", lambda *_: pytest.fail("worked first"))
+        with pytest.raises(ImportError, match=rf"fates='{package}' needs {package}.*fates=None"):
+            order(plain, fates=package)
     without = order(plain, fates="auto")
     assert "lineage_fates" not in without.obsm
     assert without.uns["lineage"]["params"]["fates"] is None

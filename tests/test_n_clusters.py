@@ -449,6 +449,25 @@ def test_deep_clustering_of_noise_is_one_cluster_and_says_why(few):
     assert record["chosen_by"] == "no cluster tells more than a single one does"
 
 
+@pytest.mark.parametrize("name", ["idec", "dec"])
+def test_one_cluster_is_not_sharpened(name):
+    """Nothing is left of the loss but reconstruction, which pretraining took as far as cells held out gain by."""
+    adata = datasets.simulate_types(150, 60, n_types=1, dispersion=0)
+    sdc.tl.deepclust(adata, name, progress=False)
+    assert set(adata.uns["deepclust"]["history"]["phase"]) == {"pretrain"}
+    assert list(adata.uns["deepclust"]["preservation"]) == ["after"]
+    assert "X_deepclust_before" not in adata.obsm
+    assert (adata.obs["deepclust"] == "0").all()
+
+
+def test_a_share_that_joins_all_is_named(five, caplog):
+    adata = five.copy()
+    sdc.tl.n_clusters(adata, min_signal=0.99)
+    assert adata.uns["n_clusters"]["n_clusters"] == 1
+    assert "At min_signal=0.99 all" in caplog.text
+    assert "a lower min_signal keeps more" in caplog.text
+
+
 # ------------------------------------------------------------------------------------------------------- more, or fewer
 
 
@@ -591,6 +610,9 @@ def test_resolutions_of_leiden_are_judged(found):
         pytest.param({"n_splits": 0}, ValueError, "n_splits=0", id="splits"),
         pytest.param({"resolution": -1}, ValueError, "resolution=-1", id="resolution"),
         pytest.param({"resolution": "a"}, ValueError, "resolution='a' must be a number", id="a word for it"),
+        pytest.param(
+            {"partitions": ["size_factor"]}, ValueError, "partitions='size_factor' holds 300", id="no partition"
+        ),
         pytest.param({"join_shifted": "no"}, ValueError, "join_shifted='no' must be True or False", id="no switch"),
         pytest.param(
             {"partitions": ["cell_type"], "key_added": "cell_type"}, ValueError, "overwrite 'cell_type'", id="own"

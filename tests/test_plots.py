@@ -737,6 +737,19 @@ def test_a_umap_has_its_room_beside_a_legend_of_any_size(n):
     assert min(area(ax)) > 2.5
 
 
+def test_a_bar_stands_beside_its_own_panel():
+    """Whatever is beside panels above and below."""
+    adata = clustered()
+    adata.obs["many"] = pd.Categorical([f"a long name of a type {i % 30}" for i in range(60)])
+    axes = pl.umap(adata, ["many", "deepclust", "depth", "depth"], basis="X_deepclust", show=False)
+    axes[0].figure.draw_without_rendering()
+    for ax in axes[2:]:
+        (bar,) = ax.child_axes
+        panel, beside = ax.get_window_extent(), bar.get_window_extent()
+        assert 0 < beside.x0 - panel.x1 < 0.1 * panel.width
+        assert beside.height == pytest.approx(panel.height, rel=0.01)
+
+
 def test_a_legend_names_no_category_that_no_cell_has():
     adata = clustered()
     adata.obs["deepclust"] = adata.obs["deepclust"].cat.add_categories(["ghost"])

@@ -233,7 +233,13 @@ def test_an_absent_lineage_is_said(adata, draw):
 def test_clusters_that_have_changed_are_refused(adata, draw):
     changed = adata[adata.obs["cluster"] != "f"].copy()
     with pytest.raises(
-        ValueError, match=r"adata.obs\['cluster'\] has changed .*clusters 'f'.*run sdc.tl.lineage again"
+        ValueError, match=r"Clusters 'f' of the lineage have no cells here; run sdc.tl.lineage\(adata\) again"
+    ):
+        draw(changed, show=False)
+    changed = adata.copy()
+    changed.obs["cluster"] = adata.obs["cluster"].astype(str).replace("f", "new")
+    with pytest.raises(
+        ValueError, match=r"adata.obs\['cluster'\] has changed .*clusters 'f', 'new'.*run sdc.tl.lineage again"
     ):
         draw(changed, show=False)
     del adata.obs["cluster"]

@@ -118,11 +118,18 @@ def _app(tokens: Sequence[str]) -> App:
         print(app.generate_completion(shell=shell))
 
     app.command(completion)
+    *parents, word = tokens[:2] if tokens[:1] == ["plot"] else tokens[:1] or [""]
+    here = ".".join([*parents, word])
     for before, tables, parent in (("", told, app), ("plot.", told.get("plot", {}), plots)):
-        for table in tables:
+        for table, options in tables.items():
+            if not isinstance(options, dict):
+                msg = f"{named!r} has {before}{table} outside of a table; options of this command stand under [{here}]."
+                raise UsageError(msg)
             if table not in (known := list(parent.resolved_commands())):
                 msg = f"{named!r} has a table [{before}{table}], which is no command.{nearest(table, known)}"
                 raise UsageError(msg)
+    if told and word not in (told.get("plot", {}) if parents else told):
+        say("warning: ", f"{named!r} has no table [{here}], so nothing in it is used.")
     return app
 
 

@@ -533,8 +533,8 @@ class Model:
             less = " or ".join(words for name, words in ASK_LESS.items() if hasattr(self.method, name))
             logger.warning(
                 "The clustering stage lowered lineage preservation from %(before).2f to %(after).2f: neighbours were pulled "
-                "apart. For lineages use the embedding before it (latent_before, obsm['X_..._before']), or ask it for less: "
-                "%(less)s.",
+                "apart. For lineages use the embedding before it, X_..._before, as tl.lineage does; for clusters ask it for "
+                "less: %(less)s.",
                 {**self.preservation, "less": less},
             )
 

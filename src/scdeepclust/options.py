@@ -85,6 +85,7 @@ def typed(name: str) -> str:
 def as_typed(text: str, parameters: Mapping[str, inspect.Parameter]) -> str:
     """A message with `name=` as the option that it is, a switch and its value as the option that says yes or no."""
     text = pairs_typed(text)
+    text = re.sub(r"sdc\.(tl|pp|pl)\.(\w+)\([^()]*\)", lambda found: f"`{_command(*found.groups())}`", text)
     if not parameters:
         return text
 

@@ -233,6 +233,12 @@ def codes_of_partitions(adata: AnnData, keys: Sequence[str], argument: str) -> d
                 msg = f"{argument}={name!r} has no label for any cell; leave it out."
                 raise ValueError(msg)
             used = column.astype("category").cat.remove_unused_categories()
+            if len(used.cat.categories) > max(1, column.notna().sum() / 2):
+                msg = (
+                    f"{argument}={name!r} holds {len(used.cat.categories)} different values for {column.notna().sum()} cells, which "
+                    "is no partition; leave it out."
+                )
+                raise ValueError(msg)
             found[name if name == key else f"{key} {name}"] = used.cat.codes.to_numpy(dtype=np.int64)
     return found
 

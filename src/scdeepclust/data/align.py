@@ -58,6 +58,12 @@ def align(
             raise ValueError(msg)
         return _with_covariates(raw, adata, keys, categories)
     fixed = Offers(layer=False, use_rep=False, drop_empty=False)
+    if layer is not None and layer not in adata.layers:
+        msg = (
+            f"The model was trained on layer={layer!r}, which is not in adata.layers of these cells; there are: "
+            f"{listing([name for name in adata.layers if name is not None])}. Put the same kind of values there."
+        )
+        raise KeyError(msg)
     raw = read_genes(adata, layer, None, counts=kind == "counts", offers=fixed, numbered=False)
     if raw.kind != kind:
         msg = (
@@ -101,7 +107,14 @@ def _with_covariates(raw: Raw, adata: AnnData, keys: list[str], categories: list
         return raw
     codes = np.full((len(raw), len(keys)), -1)
     for n, (key, known) in enumerate(zip(keys, categories, strict=True)):
-        found = _names(adata.obs[key]) if key in adata.obs else pd.Series("no such column", adata.obs_names)
+        if key not in adata.obs:
+            msg = (
+                f"adata.obs has no column {key!r}, which the model was trained with ({listing(known)}): cells are taken as of "
+                f"none of these, and nothing is corrected. Columns are: {listing(adata.obs, most=20)}."
+            )
+            warnings.warn(msg, UserWarning, stacklevel=4)
+            continue
+        found = _names(adata.obs[key])
         codes[:, n] = pd.Index(known).get_indexer(found)
         unknown = codes[:, n] < 0
         if unknown.any():

@@ -31,11 +31,14 @@ def one_name(argument: str, key: Any) -> None:
         raise TypeError(msg)
 
 
-def need_key(argument: str, key: str, there: Any, where: str, *, also: Sequence[str] = ()) -> None:
-    """Refuse a key that does not exist."""
+def need_key(
+    argument: str, key: str, there: Any, where: str, *, also: Sequence[str] = (), first: str | None = None
+) -> None:
+    """Refuse a key that does not exist; `first` is what would make it."""
     one_name(argument, key)
     if key not in there:
-        msg = f"{argument}={key!r} is not in {where}; there are: {listing([*there, *also], most=20)}."
+        made = "" if first is None else f" Run {first} first, or name one of these."
+        msg = f"{argument}={key!r} is not in {where}; there are: {listing([*there, *also], most=20)}.{made}"
         raise KeyError(msg)
 
 

@@ -21,7 +21,10 @@ ALL = slice(None)
 
 
 def need_genes(argument: str, genes: Sequence[str], names: pd.Index) -> np.ndarray:
-    """Where genes are among names; refuse those that do not exist or are there more than once."""
+    """Where genes are among names; refuse none at all, and those that do not exist or are there more than once."""
+    if not len(genes):
+        msg = f"{argument} is empty; name one gene or more."
+        raise ValueError(msg)
     for gene in genes:
         if gene not in names:
             msg = f"{argument}={gene!r} is not in adata.var_names; {nearest(gene, names)}."

@@ -25,8 +25,8 @@ def gene_mask(adata: AnnData, raw: Raw, mask_var: Any) -> np.ndarray | None:
     if isinstance(mask_var, str) and mask_var == "auto":
         if "highly_variable" not in adata.var:
             return _highly_variable(raw) if raw.values.shape[1] > N_TOP_GENES else None
-        mask_var = "highly_variable"
-    if isinstance(mask_var, str):
+        name, mask = "adata.var['highly_variable']", adata.var["highly_variable"].to_numpy()
+    elif isinstance(mask_var, str):
         need_key("mask_var", mask_var, adata.var, "adata.var", also=["auto"])
         name, mask = f"mask_var={mask_var!r}", adata.var[mask_var].to_numpy()
     else:
@@ -37,6 +37,12 @@ def gene_mask(adata: AnnData, raw: Raw, mask_var: Any) -> np.ndarray | None:
             )
             raise ValueError(msg)
         name, mask = "mask_var", np.asarray(mask_var)
+    if mask.dtype == object and (missing := int(pd.isna(mask).sum())):
+        msg = (
+            f"{name} has {missing} missing values, as concatenated cells may have; fill them "
+            "(.fillna(False).astype(bool)), or give mask_var=None to use all genes."
+        )
+        raise ValueError(msg)
     if mask.shape != (adata.n_vars,) or mask.dtype != bool:
         msg = (
             f"{name} must hold one True or False for each of the {adata.n_vars} genes; found {mask.dtype} {mask.shape}."

@@ -100,9 +100,14 @@ class Coloring:
         from matplotlib.lines import Line2D
 
         if self.colors is None:
-            bar = axes.flat[0].figure.colorbar(
-                axes.flat[0].collections[0], ax=list(axes.flat), label=self.title, aspect=30
+            first = axes.flat[0]
+            # Of a single panel beside its frame, whatever stands beside panels above and below.
+            where = (
+                {"cax": first.inset_axes([1.03, 0, 0.035, 1])}
+                if axes.size == 1
+                else {"ax": list(axes.flat), "aspect": 30}
             )
+            bar = first.figure.colorbar(first.collections[0], label=self.title, **where)
             bar.outline.set_visible(False)
         elif named := self._named:
             dot = {"marker": "o", "linestyle": "none", "markersize": 5, "markeredgewidth": 0}

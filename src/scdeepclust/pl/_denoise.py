@@ -86,7 +86,7 @@ def _record(adata: AnnData, key: str) -> Mapping[str, Any]:
     from ..data.checks import check_anndata, need_key
 
     check_anndata(adata)
-    need_key("key", key, adata.uns, "adata.uns")
+    need_key("key", key, adata.uns, "adata.uns", first="sdc.pp.neighbors(adata)")
     record = adata.uns[key]
     if not isinstance(record, Mapping) or not {"loss", "choice", "minimum"} <= set(record):
         msg = (

@@ -103,7 +103,7 @@ def _table(adata: AnnData, key: str, annotations: str | Sequence[str] | None) ->
 
     check_anndata(adata)
     name = key if key in adata.uns and isinstance(adata.uns[key], pd.DataFrame) else f"{key}_enrichment"
-    need_key("key", name, adata.uns, "adata.uns")
+    need_key("key", name, adata.uns, "adata.uns", first="sdc.tl.enrichment(adata)")
     table = adata.uns[name]
     if not isinstance(table, pd.DataFrame) or not set(table.columns) >= COLUMNS:
         msg = f"adata.uns[{name!r}] is no table of enrichment; run sdc.tl.enrichment(adata, {key!r}, ...) first."

@@ -83,7 +83,7 @@ def _table(adata: AnnData, key: str) -> pd.DataFrame:
     from ..data.checks import check_anndata, need_key
 
     check_anndata(adata)
-    need_key("key", key, adata.uns, "adata.uns")
+    need_key("key", key, adata.uns, "adata.uns", first="sdc.tl.deepclust(adata)")
     record = adata.uns[key]
     table = record.get("history") if isinstance(record, Mapping) else None
     if table is None or not len(table) or set(table.columns) <= {"phase", "epoch"}:

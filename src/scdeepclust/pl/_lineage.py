@@ -166,7 +166,7 @@ def read_lineage(adata: AnnData, key: str) -> Mapping[str, Any]:
     from ..data.checks import check_anndata, need_key
 
     check_anndata(adata)
-    need_key("key", key, adata.uns, "adata.uns")
+    need_key("key", key, adata.uns, "adata.uns", first="sdc.tl.lineage(adata)")
     record = adata.uns[key]
     if not isinstance(record, Mapping) or not {"tree", "clusters", "branches", "root", "params"} <= set(record):
         msg = (
@@ -196,7 +196,11 @@ def clusters_of(adata: AnnData, record: Mapping[str, Any]) -> pd.Series:
     need_key("the clusters of this lineage: key", key, adata.obs, "adata.obs")
     labels = results.clusters(adata, key).astype("category").cat
     labels = labels.rename_categories([str(name) for name in labels.categories])
-    changed = set(labels.dropna().unique()) ^ set(record["clusters"].index)
+    now, then = set(labels.dropna().unique()), set(record["clusters"].index)
+    if then > now:
+        msg = f"Clusters {listing(sorted(then - now))} of the lineage have no cells here; run sdc.tl.lineage(adata) again."
+        raise ValueError(msg)
+    changed = now ^ then
     if changed:
         msg = (
             f"adata.obs[{key!r}] has changed since the lineage was found (clusters {listing(sorted(changed))}); run "

@@ -93,7 +93,7 @@ def _record(adata: AnnData, key: str | None) -> Mapping[str, Any]:
     if key is None and there:
         key = "n_clusters" if "n_clusters" in there else there[0]
     if key is not None:
-        need_key("key", key, adata.uns, "adata.uns")
+        need_key("key", key, adata.uns, "adata.uns", first="sdc.tl.n_clusters(adata)")
     if key not in there:
         msg = (
             f"{'adata.uns' if key is None else f'adata.uns[{key!r}]'} does not say how a number of clusters was chosen, "

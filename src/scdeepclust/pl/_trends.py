@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FEWEST = 5.0  # cells' weight on which a curve may rest: with less it has a gap
 FURTHEST = 0.85  # bandwidths that their middle may be away: it is 0.8 at a sharp end, and more beyond
 SAME = 0.97  # of the weight that is of cells of another branch too: there the two are one
-TRUNK = "0.4"
+TRUNK = "black"
 REACH = 4.0  # bandwidths from which on cells weigh nothing
 WIDE = 1.96  # standard errors to both sides that hold 95 % of what they should
 ROW = 0.2  # of a heatmap, in inches

@@ -158,7 +158,7 @@ def _check_graph(adata: AnnData, key: str) -> None:
 
     if key == "n2s" and key not in adata.uns:
         return
-    need_key("neighbors_key", key, adata.uns, "adata.uns")
+    need_key("neighbors_key", key, adata.uns, "adata.uns", first="sdc.pp.neighbors(adata)")
     if not isinstance(adata.uns[key], Mapping) or "distances_key" not in adata.uns[key]:
         graphs = [k for k, v in adata.uns.items() if isinstance(v, Mapping) and "distances_key" in v]
         msg = f"neighbors_key={key!r} holds no neighbours; there are: {listing(graphs)}."

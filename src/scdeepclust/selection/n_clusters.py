@@ -66,7 +66,14 @@ class Choice:
                 "In the partition chosen," if given else "Before joining,",
                 apart,
             )
-        if self.n_clusters == 1:
+        joins = self.record["joins"]
+        if self.n_clusters == 1 and self.record["chosen_by"] == "signal share" and len(joins):
+            logger.warning(
+                "At min_signal=%g all %d clusters were joined, the last two at a share of %.2g of the signal; a lower min_signal "
+                "keeps more.",
+                *(self.record["params"]["min_signal"], len(joins) + 1, joins["signal"].iloc[-1]),
+            )
+        elif self.n_clusters == 1:
             logger.warning("Nothing suggests more than one cluster; give n_clusters to have more.")
 
 

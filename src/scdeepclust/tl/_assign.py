@@ -1,10 +1,9 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import os
-
     import torch
     from anndata import AnnData
 
@@ -55,6 +54,10 @@ def assign(
 
     Raises
     ------
+    KeyError
+        The cells lack a layer or key that the model reads.
+    TypeError
+        `model` is neither a model nor a path.
     ValueError
         Gene names repeat, fewer than half of the model's genes are there, cells have none of them (also where training left
         such cells out), or values are of another kind.
@@ -77,6 +80,12 @@ def assign(
     from ..model import Model
 
     check_anndata(adata)
+    if not isinstance(model, Model | str | os.PathLike):
+        msg = (
+            f"model must be a trained sdc.Model or the folder of a saved one, not {type(model).__name__}; the order is "
+            "sdc.tl.assign(new_cells, model)."
+        )
+        raise TypeError(msg)
     model = model if isinstance(model, Model) else Model.load(model, device=device)
     results.check_key(key_added, reads=results.read_by(model))
     found = results.of(model, adata)

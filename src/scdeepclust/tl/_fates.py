@@ -15,10 +15,28 @@ import pandas as pd
 if TYPE_CHECKING:
     from anndata import AnnData
 
+from ..data.checks import one_of
+
 logger = logging.getLogger(__name__)
 
 N_NEIGHBORS = 30  # palantir's own default
 N_LAST = 20  # cells at the end of a tip that cellrank takes for its terminal state
+
+
+def check_fates(asked: str | None) -> None:
+    """Refuse a package that is not there.
+
+    Raises
+    ------
+    ImportError
+        The package asked for cannot be imported.
+    ValueError
+        It is none that could be asked.
+    """
+    one_of("fates", asked, ["auto", *PACKAGES, None])
+    if asked in PACKAGES and not _imported(asked):
+        msg = f"fates={asked!r} needs {asked}, which cannot be imported; install it or give fates=None."
+        raise ImportError(msg)
 
 
 def find_fates(
@@ -27,18 +45,10 @@ def find_fates(
     """The package that told, and cells x tips, NaN for cells that pseudotime does not reach.
 
     Twice None where none is installed or can tell.
-
-    Raises
-    ------
-    ImportError
-        The package asked for cannot be imported.
     """
     name = next(filter(_imported, PACKAGES), None) if asked == "auto" else asked
     if name is None:
         return None, None
-    if not _imported(name):
-        msg = f"fates={name!r} needs {name}, which cannot be imported; install it or give fates=None."
-        raise ImportError(msg)
     time = bare.obs["dpt_pseudotime"]
     last = {}
     for tip in tips:

@@ -133,7 +133,7 @@ def lineage(
     from ._tree import branches_of, directed_tree, segments_of
 
     check_anndata(adata)
-    need_key("key", key, adata.obs, "adata.obs")
+    need_key("key", key, adata.obs, "adata.obs", first="sdc.tl.deepclust(adata)")
     rep = (f"X_{key}_before" if f"X_{key}_before" in adata.obsm else f"X_{key}") if use_rep is None else use_rep
     if use_rep is None and rep not in adata.obsm:
         msg = f"There is no embedding of key={key!r} in adata.obsm; name one with use_rep= ({listing(adata.obsm, most=20)})."
@@ -198,15 +198,15 @@ def lineage(
 
 
 def _check(n_neighbors: int, n_dcs: int, min_confidence: float, fates: str | None) -> None:
-    from ..data.checks import one_of, whole_number
-    from ._fates import PACKAGES
+    from ..data.checks import whole_number
+    from ._fates import check_fates
 
     for name, value, least in (("n_neighbors", n_neighbors, 3), ("n_dcs", n_dcs, 2)):
         whole_number(name, value, least)
     if not isinstance(min_confidence, Real) or not min_confidence >= 0:
         msg = f"min_confidence={min_confidence!r} must be a number of at least 0; at 1 only the surest links stay."
         raise ValueError(msg)
-    one_of("fates", fates, ["auto", *PACKAGES, None])
+    check_fates(fates)
 
 
 def _clustered(adata: AnnData, key: str, rep: str) -> tuple[AnnData, np.ndarray]:

@@ -232,7 +232,7 @@ def recut(
     if (n_clusters is None) == (min_signal is None):
         msg = f"Give either n_clusters (here {n_clusters!r}) or min_signal (here {min_signal!r})."
         raise ValueError(msg)
-    need_key("key", key, adata.uns, "adata.uns")
+    need_key("key", key, adata.uns, "adata.uns", first="sdc.tl.n_clusters(adata)")
     if f"{key}_fine" not in adata.obs:
         msg = f"key={key!r} is no result of tl.n_clusters, whose partition before joining could be cut anew; run that first."
         raise KeyError(msg)

@@ -58,7 +58,10 @@ def find_root(
                 "label of adata.obs as root."
             )
             raise ValueError(msg)
-        root = int(adata.uns["iroot"])
+        root = adata.uns["iroot"]
+        if np.ndim(root) or not isinstance(root, numbers.Integral | np.integer):
+            msg = f"adata.uns['iroot'] is {root!r}, and not the number of a cell; give root."
+            raise ValueError(msg)
     if isinstance(root, numbers.Integral) and not isinstance(root, bool):
         if not 0 <= root < adata.n_obs:
             msg = f"root={root} is not the number of a cell; there are cells 0 to {adata.n_obs - 1}."
@@ -135,15 +138,25 @@ def _meanings(adata: AnnData, bare: AnnData, where: np.ndarray, name: str, kind:
         if (
             column in OWN
             or (column in derived and column != kind)
-            or pd.api.types.is_float_dtype(values.dtype)
+            or (pd.api.types.is_float_dtype(values.dtype) and column != kind)
             or values.nunique() > MOST_LABELS
         ):
             continue
-        cells = (values.notna() & (values.astype(str) == name)).to_numpy()
+        cells = _called(values, name)
         same = any(np.array_equal(cells, other) for other in found.values())
         if cells.any() and (not same or column == kind):
             found[str(column)] = cells
     return found
+
+
+def _called(values: pd.Series, name: str) -> np.ndarray:
+    """Cells whose label is a name; of numbers that may be missing, which are floats, however it is written."""
+    if not pd.api.types.is_float_dtype(values.dtype):
+        return (values.notna() & (values.astype(str) == name)).to_numpy()
+    try:
+        return (values == float(name)).to_numpy(dtype=bool, na_value=False)
+    except ValueError:
+        return np.zeros(len(values), dtype=bool)
 
 
 def _derived(adata: AnnData) -> set[str]:
