@@ -16,6 +16,7 @@ import annotated_types
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 import torch
 from scipy import sparse
 
@@ -145,6 +146,11 @@ def test_genes_without_counts(counts, refused, n):
     x[:, :n] = 0
     counts.X = x
     refused(counts, ValueError, f"{n} genes", "'gene0'", "filter_genes", "drop_empty=True")
+
+
+def test_normalised_values_without_their_logarithm(counts, refused):
+    sc.pp.normalize_total(counts, target_sum=1e4)
+    refused(counts, ValueError, "all cells sum to 10000", "normalised, but not logged", "sc.pp.log1p", "layer=...")
 
 
 def test_no_cells(counts, refused):

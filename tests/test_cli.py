@@ -267,6 +267,8 @@ def test_version_and_help(capsys):
         (["idec", "in.h5ad"], 2, "OUTPUT requires an argument"),
         (["idec", *START, "more"], 2, "more"),
         (["idec", *START, "--n-cluster", "3"], 2, "Did you mean --n-clusters?"),
+        (["idec", *START, "--seed", "1"], 2, "Unknown option: --seed. Here it is --random-state."),
+        (["idec", *START, "--resolution=1"], 2, "Here it is --min-signal or --n-clusters."),
         (["idec", *START, "--n-clusters", "3", "--no-join-shifted"], 1, "--no-join-shifted decides nothing"),
         (["idec", *START, "--n-clusters", "1"], 2, "--n-clusters=1 must be an integer at least 2 or None."),
         (["idec", *START, "--n-clusters", "2.5"], 2, "Invalid value for --n-clusters: '2.5' is not an integer."),

@@ -11,12 +11,12 @@ from functools import partial
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownOptionError
 from cyclopts.config import Dict
 
 from . import __version__, commands, config, methods
 from .described import front, public
-from .methods.parameters import nearest
+from .methods.parameters import known_here, nearest
 from .options import GROUPS, about, as_typed, parameters, readable, typed
 from .session import Output, Session, UsageError, limit_threads, meant, reporting, say
 
@@ -170,6 +170,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _said(error: BaseException) -> str:
-    """What an error says."""
+    """What an error says; of an option of another package, what it is called here."""
+    if isinstance(error, UnknownOptionError):
+        option = (error.token.keyword or error.token.value).partition("=")[0]
+        names = {name[2:].replace("-", "_"): name for each in error.argument_collection for name in each.names}
+        if here := known_here(option.removeprefix("--").replace("-", "_"), names):
+            return f"Unknown option: {option}. Here it is {' or '.join(names[name] for name in here)}."
     # str() of a KeyError is its message in quotes.
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error) or type(error).__name__

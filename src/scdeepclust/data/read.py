@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 MOST_COLUMNS = 5000  # of a representation, whose principal axes are found exactly
+ALIKE = 1e-3  # share by which the totals of normalised cells may differ
 LARGEST_LOG = 30.0  # log1p of a count of 1e13: what is above cannot be a log-normalised value
 
 
@@ -204,6 +205,14 @@ def _kind(values: sparse.csr_array, adata: AnnData, name: str, *, counts: bool, 
     if integer:
         return "counts"
     if values.data.max() > LARGEST_LOG:
+        totals = values.sum(1)
+        if np.ptp(totals) < ALIKE * totals.mean():
+            otherwise = ", or name the layer with counts (layer=...)" if offers.layer else ""
+            msg = (
+                f"{name} holds fractional values, and all cells sum to {totals.mean():.6g}: they are normalised, but not logged. "
+                f"Take their logarithm (sc.pp.log1p){otherwise}."
+            )
+            raise ValueError(msg)
         msg = (
             f"{name} holds fractional values up to {values.data.max():.4g}: neither counts nor log-normalised values. "
             "Round estimated counts into a layer (adata.layers['counts'] = np.rint(adata.X)) and name it with layer=, "

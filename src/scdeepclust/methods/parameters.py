@@ -9,9 +9,12 @@ import numbers
 import operator
 import types
 from dataclasses import fields
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import annotated_types
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 BOUNDS = {
     annotated_types.Ge: ("ge", "at least", operator.ge),
@@ -54,13 +57,17 @@ ELSEWHERE = {
 }
 
 
+def known_here(name: str, names: Collection[str]) -> list[str]:
+    """What a parameter of another package is called here, of these names."""
+    return [other for other in ELSEWHERE.get(name, ()) if other in names]
+
+
 def none_such(name: str, names: list[str]) -> str:
     """What may have been meant by a parameter that is none of a method's, with all that are."""
     if name in OF_ALL:
         return f" It is one of sdc.tl.deepclust. {_all_of(names)}"
-    here = [repr(other) for other in ELSEWHERE.get(name, ()) if other in {*names, *OF_ALL}]
-    if here:
-        return f" Here it is {' or '.join(here)}. {_all_of(names)}"
+    if here := known_here(name, [*names, *OF_ALL]):
+        return f" Here it is {' or '.join(map(repr, here))}. {_all_of(names)}"
     return f"{_close(name, [*names, *OF_ALL])} {_all_of(names)}"
 
 

@@ -93,7 +93,7 @@ class Coloring:
         """About how much room the legend takes, in inches."""
         if not (named := self._named):
             return 0.6
-        return (0.5 + 0.075 * max(map(len, named))) * (1 + len(named) // 16)
+        return (0.65 + 0.08 * max(map(len, named))) * (1 + len(named) // 16)
 
     def legend(self, axes: np.ndarray) -> None:
         """Names of the categories beside the first row, or a bar of the numbers beside all."""
