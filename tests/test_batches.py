@@ -159,7 +159,18 @@ def test_which_columns_are_batches_their_names_say(column, found):
     labels = pd.Series(["0"] * 200 + ["1"] * 50 + ["2"] * 50 + [None] * 10, dtype="category")
     batch = np.array(["a", "b"] * 100 + ["a"] * 50 + ["b"] * 50 + ["a"] * 10)
     told = separating_batches(pd.DataFrame({column: pd.Categorical(batch, categories=["a", "b", "none"])}), labels)
-    assert told == (found and (column, found, pytest.approx(1 / 3)))
+    assert told == (found and (column, found, pytest.approx(1 / 3), True))
+
+
+def test_several_batches_may_stand_for_one_difference():
+    """As donors do of which some are treated, so that a cluster has no batch of its own."""
+    labels = pd.Series(np.repeat(["0", "1", "2"], [400, 120, 80]), dtype="category")
+    donors = np.array(["a", "b", "c", "d"])
+    batch = np.r_[donors[np.arange(400) % 4], donors[np.arange(120) % 2], donors[2 + np.arange(80) % 2]]
+    told = separating_batches(pd.DataFrame({"batch": batch}), labels)
+    assert told == ("batch", ["1", "2"], pytest.approx(1 / 3), False)
+    mixed = np.random.default_rng(0).permutation(batch)
+    assert separating_batches(pd.DataFrame({"batch": mixed}), labels) is None
 
 
 @pytest.mark.parametrize(

@@ -293,15 +293,11 @@ def suggest_batches(adata: AnnData, key: str) -> None:
     """Say so where clusters follow a column of batches that nobody has named."""
     found = separating_batches(adata.obs, clusters(adata, key))
     if found:
-        name, pure, share = found
+        name, apart, share, one = found
         logger.warning(
-            "Clusters %s (%.0f %% of the cells) are each of one %s only (adata.obs[%r]). If these differ for technical reasons, "
+            "Clusters %s (%.0f %% of the cells) are each of %s %s only (adata.obs[%r]). If these differ for technical reasons, "
             "give batch_key=%r; if they are other tissues or treatments, clusters ought to differ.",
-            ", ".join(pure),
-            100 * share,
-            name,
-            name,
-            name,
+            *(", ".join(apart), 100 * share, "one" if one else "some categories of", name, name, name),
         )
 
 

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from .raw import Raw
 
 # What columns with batches are called. A cluster has one category only from 90 % of its cells on, if that category has not
-# most cells anyway; fewer than a fifth of all cells in such clusters may be a type of cells that one batch lacks.
+# most cells anyway; it has some only where categories of a third of all cells have less than a tenth of their share of it.
+# Fewer than a fifth of all cells in such clusters may be a type of cells that one batch lacks.
 BATCH_NAMES = re.compile(
     r"(batch|sample|donor|patient|subject|individual|library|lane|run|plate|replicate|technology|platform|chemistry|protocol|"
     r"dataset|study|orig\.ident)([_. ]?(id|name|key))?s?",
     re.IGNORECASE,
 )
 PURE, COMMON, MANY_CELLS, FEWEST_OF_A_BATCH = 0.9, 0.6, 0.2, 20
+SCARCE, LACKED = 0.1, 1 / 3
 
 
 def covariate_keys(batch_key: str | None, categorical_covariate_keys: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -89,13 +91,13 @@ def read_labels(adata: AnnData, labels_key: str, kept: np.ndarray) -> np.ndarray
     return column.cat.codes.to_numpy(dtype=np.int64)
 
 
-def separating_batches(obs: pd.DataFrame, labels: pd.Series) -> tuple[str, list[str], float] | None:
-    """The column that is a batch by its name, and of which clusters that hold many of the cells have one category only.
+def separating_batches(obs: pd.DataFrame, labels: pd.Series) -> tuple[str, list[str], float, bool] | None:
+    """The column that is a batch by its name, and of which clusters that hold many of the cells have one category, or some, only.
 
     Returns
     -------
-    Its name, these clusters, and their share of the cells; None if there is no such column. Of several that which explains
-    most cells.
+    Its name, these clusters, their share of the cells, and whether each has one category only; None if there is no such
+    column. Of several that which explains most cells.
     """
     known, best = labels.notna().to_numpy(), None
     labels = labels[known].reset_index(drop=True)  # names of cells may repeat
@@ -107,10 +109,14 @@ def separating_batches(obs: pd.DataFrame, labels: pd.Series) -> tuple[str, list[
         overall = overall[overall > 0]
         if not 1 < len(overall) <= len(labels) / FEWEST_OF_A_BATCH:
             continue
-        shares = pd.crosstab(labels, column, normalize="index")
-        shares.loc[:, overall[overall > COMMON].index.intersection(shares.columns)] = 0.0
-        pure = shares.index[(shares >= PURE).any(axis=1)]
-        cells = float(labels.isin(pure).mean())
+        counts = pd.crosstab(labels, column)
+        found, sizes = counts.to_numpy(), counts.to_numpy().sum(1, keepdims=True)
+        share = found.sum(0) / found.sum()
+        one = ((found >= PURE * sizes) & (share <= COMMON)).any(1)
+        scarce = found < SCARCE * sizes * share
+        some = (scarce @ share >= LACKED) & (scarce @ share * sizes[:, 0] >= FEWEST_OF_A_BATCH)
+        apart = counts.index[one | some]
+        cells = float(labels.isin(apart).mean())
         if cells >= MANY_CELLS and (best is None or cells > best[2]):
-            best = name, [str(cluster) for cluster in pure], cells
+            best = name, [str(cluster) for cluster in apart], cells, bool(one[one | some].all())
     return best
