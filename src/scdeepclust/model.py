@@ -27,7 +27,6 @@ from .checkpoint import Checkpoint, fingerprint
 from .data import align, covariate_keys, one_hot, read, split
 from .data.cells import CHUNK
 from .data.checks import true_or_false
-from .data.raw import spread
 from .distributed import from_rank_zero, gathered, n_processes, rank, total
 from .metrics.lineage import lineage_preservation
 from .results import NOISE, versions
@@ -244,12 +243,7 @@ class Model:
         with kept_threads():
             seen = self._seen(len(raw))
             learnt = raw if seen.all() else raw.cells(seen)
-            labels = self._choose(learnt)
-            partition = (
-                None
-                if labels is None
-                else torch.as_tensor(spread(labels, seen, len(raw), missing=-1), device=self.device)
-            )
+            partition = self._choose(learnt, seen)
             x = self._fit_inputs(learnt)
             self.net = self._build(raw, learnt)
             x = x if learnt is raw else None
@@ -578,8 +572,11 @@ class Model:
             msg = f"{name}={value!r} decides nothing, because the number of clusters is that of {given}; leave it out."
             raise ValueError(msg)
 
-    def _choose(self, raw: Raw) -> np.ndarray | None:
-        """The partition to start from, if no number of clusters is given; several processes take that of the first."""
+    def _choose(self, learnt: Raw, seen: np.ndarray) -> torch.Tensor | None:
+        """The partition to start from, if no number of clusters is given, chosen among the cells that were seen.
+
+        Several processes take that of the first, which has chosen among its own cells.
+        """
         if self.method.n_clusters is not None:
             return None
         if self.method.finds_number:
@@ -590,12 +587,15 @@ class Model:
         rules = Rules(**{name: value for name, value in named.items() if value is not None})
         choice = from_rank_zero(
             lambda: choose_n_clusters(
-                raw, self.method.inputs(raw.kind), rules, curve=False, seed=self.seed, device=self.device
+                learnt, self.method.inputs(learnt.kind), rules, curve=False, seed=self.seed, device=self.device
             )
         )
         choice.announce()
         self.choice = choice.record
-        return choice.labels if rank() == 0 else np.full(len(raw), -1)  # the first has chosen among its own cells
+        labels = np.full(len(seen), -1)
+        if rank() == 0:
+            labels[seen] = choice.labels
+        return torch.as_tensor(labels, device=self.device)
 
     def _seen(self, n: int) -> np.ndarray:
         """Which cells anything may be fitted to before training: not those held out, where their loss is to be honest."""

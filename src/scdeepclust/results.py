@@ -28,19 +28,8 @@ logger = logging.getLogger(__name__)
 NOISE = "noise"  # the category of cells that belong nowhere
 FORMS = ("X_{}", "X_{}_before", "{}_proba", "{}_heads", "{}_fine", "{}_confidence")  # of what is stored beside a key
 RECORDED = (
-    *(
-        "scdeepclust",
-        "anndata",
-        "igraph",
-        "kmedoids",
-        "numba",
-        "numpy",
-        "pandas",
-        "scanpy",
-        "scikit-learn",
-        "scikit-misc",
-    ),
-    *("scipy", "scvi-tools", "torch"),
+    *("scdeepclust", "anndata", "igraph", "kmedoids", "numba", "numpy", "pandas", "scanpy"),
+    *("scikit-learn", "scikit-misc", "scipy", "scvi-tools", "torch"),
 )
 
 

@@ -128,9 +128,8 @@ def trends(
         drawn = _figure.wrapped(names, axes, ncols, (3.0, max(1.2 + ROW * len(genes), 2.4)))
         _heatmaps(drawn, genes, grid, {name: mean for name, (mean, _) in curves.items()}, ncols)
         strips = {name: _strip(time[here], clusters[here], grid, width) for name, here in cells.items()}
-        drawn[
-            0
-        ].figure.canvas.figure.draw_without_rendering()  # how wide things are is known once the figure is laid out
+        # How wide things are is known once the figure is laid out.
+        drawn[0].figure.canvas.figure.draw_without_rendering()
         for ax, strip in zip(drawn, strips.values(), strict=True):
             _bar(ax, strip, grid, coloring)
     else:

@@ -96,9 +96,9 @@ def n_clusters(
     `adata.uns[key_added]` : :class:`dict`
         `"n_clusters"`, `"chosen_by"`, `"joins"` (every join down to one cluster, the signal that it costs, and whether it
         was done), `"shifts"` (pairs of clusters that a shift tells apart, by the names that these have in `"joins"`, and the mean
-        cosine of their displacements), `"stability"` (adjusted Rand index of the clusters that a cell's two halves put it in) and `"stability_fine"` (of those
-        before joining), `"gain"` (log-likelihood over that of a single cluster) and `"gain_se"`, `"n_cells"` (that had a say),
-        `"params"`. Without `partitions`, `"curve"` (held-out loss and stability of 1 to 50 clusters, a tenth of the cells at
+        cosine of their displacements), `"stability"` (adjusted Rand index of the clusters that a cell's two halves put it
+        in) and `"stability_fine"` (of those before joining), `"gain"` (log-likelihood over that of a single cluster) and
+        `"gain_se"`, `"n_cells"` (that had a say), `"params"`. Without `partitions`, `"curve"` (held-out loss and stability of 1 to 50 clusters, a tenth of the cells at
         most: k-means with the most, joined by Ward's rule) and `"knee"` of that loss (a second opinion without a constant);
         with them, `"partitions"`, a table of them, and `"chosen"`, the one that was taken.
 

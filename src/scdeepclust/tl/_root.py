@@ -59,7 +59,8 @@ def find_root(
             )
             raise ValueError(msg)
         root = adata.uns["iroot"]
-        if np.ndim(root) or not isinstance(root, numbers.Integral | np.integer):
+        root = root.item() if np.ndim(root) == 0 and hasattr(root, "item") else root  # as files have numbers
+        if not isinstance(root, numbers.Integral):
             msg = f"adata.uns['iroot'] is {root!r}, and not the number of a cell; give root."
             raise ValueError(msg)
     if isinstance(root, numbers.Integral) and not isinstance(root, bool):
