@@ -247,7 +247,8 @@ class Model:
             x = self._fit_inputs(learnt)
             self.net = self._build(raw, learnt)
             x = x if learnt is raw else None
-            cells = replace(self._cells(raw, batch_size, x), partition=partition)
+            chosen = {"partition": partition, "n_chosen": self.choice.get("n_clusters")}
+            cells = replace(self._cells(raw, batch_size, x), **chosen)
             cells = self.method.prepare(cells, self.seed)
         logger.info("running %s on %s cells", self.method.name(), f"{len(cells):,}")
         trainer = Trainer(self.net, cells, seed=self.seed, checkpoint=saved, progress=progress)

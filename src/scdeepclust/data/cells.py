@@ -80,6 +80,8 @@ class Cells:
     partition
         Cluster of each cell where the data have chosen clusters to start from; -1 for cells without a say, and for all but
         those of the first process.
+    n_chosen
+        How many clusters the data have chosen, in every process; None where the number was not chosen so.
     """
 
     device: torch.device
@@ -94,6 +96,7 @@ class Cells:
     neighbors: Tensor | None = None
     labels: Tensor | None = None
     partition: Tensor | None = None
+    n_chosen: int | None = None
 
     def __len__(self) -> int:
         return len(self.x) if self.x is not None else self.rows.shape[0]

@@ -73,13 +73,10 @@ class SharpeningMethod(Method, abstract=True):
         self, net: nn.Module, cells: Cells, *, loss: Callable[[Batch], dict[str, Tensor]], start: Callable[[], None]
     ) -> Phase:
         """The phase that places centres, then sharpens the clusters around them."""
-        from ..distributed import from_rank_zero
-
-        # A single cluster has nothing to sharpen: only the rest of the loss would go on, past where pretraining ended.
-        single = cells.partition is not None and from_rank_zero(lambda: int(cells.partition.max()) == 0)
         return Phase(
             "cluster",
-            epochs=0 if single else cells.n_epochs(self.cluster_steps),
+            # A single cluster has nothing to sharpen: the rest of the loss would go on alone, past where pretraining ended.
+            epochs=0 if cells.n_chosen == 1 else cells.n_epochs(self.cluster_steps),
             loss=loss,
             start=start,
             refresh=lambda: self.refresh(net, cells),
