@@ -372,6 +372,17 @@ def test_cells_by_a_number(adata):
     np.testing.assert_allclose(face, cells.to_rgba([middle])[0], atol=0.01)
 
 
+def test_cells_by_a_gene(adata):
+    x = adata.X.toarray()
+    logged = np.log1p(x / x.sum(1, keepdims=True) * np.median(x.sum(1)))[:, 0]
+    on_cells = pl.lineage(adata, color="Gata1", show=False)[0]
+    cells, face = on_cells.collections[0], marked(on_cells, "_nodes").get_facecolors()[0]
+    assert on_cells.get_title("left") == "Gata1"
+    np.testing.assert_allclose(np.sort(cells.get_array()), np.sort(logged), rtol=1e-5)
+    middle = np.median(logged[adata.obs["cluster"] == "a"])
+    np.testing.assert_allclose(face, cells.to_rgba([middle])[0], atol=0.01)
+
+
 def test_clusters_that_are_numbers_are_categories(adata):
     numbers = {name: str(i) for i, name in enumerate([*PARENTS, LOST])}
     parents = {numbers[name]: numbers.get(parent, "") for name, parent in PARENTS.items()}
@@ -462,7 +473,11 @@ def test_time_that_goes_back_is_drawn_so(adata):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"color": "leiden"}, KeyError, r"color='leiden' is not in adata.obs; there are: 'cluster', 'type'"),
+        (
+            {"color": "leiden"},
+            KeyError,
+            r"color='leiden' is no column of adata.obs \(there are: 'cluster', 'type'.* and no gene",
+        ),
         ({"panels": ["umap"]}, ValueError, r"panels=\['umap'\]: give one or more of 'clusters', 'pseudotime', 'tree'"),
         ({"panels": []}, ValueError, r"panels=\[\]"),
         ({"panels": ["tree", "tree"]}, ValueError, r"each once"),

@@ -55,6 +55,24 @@ class Coloring:
         absent = frozenset(names[code] for code in set(range(len(names))).difference(codes))
         return cls(key, values, colors | ({nothing: MISSING} if (codes < 0).any() else {}), absent)
 
+    @classmethod
+    def named(cls, adata: AnnData, name: str, *, clusters: bool = False) -> Coloring:
+        """Colours by a column of `obs`, else by a gene."""
+        from ..data.checks import listing, one_name
+        from ..data.expression import log_normalised, nearest, need_genes
+
+        one_name("color", name)
+        if name in adata.obs:
+            return cls.of(adata, name, clusters=clusters)
+        if name not in adata.var_names:
+            msg = (
+                f"color={name!r} is no column of adata.obs (there are: {listing(adata.obs, most=20)}) and no gene of "
+                f"adata.var_names ({nearest(name, adata.var_names)})."
+            )
+            raise KeyError(msg)
+        need_genes("color", [name], adata.var_names)
+        return cls(name, log_normalised(adata, [name], None, "color")[0][:, 0], None)
+
     @property
     def known(self) -> np.ndarray:
         """Whether cells have a category or a number."""

@@ -52,8 +52,8 @@ def lineage(
     key
         Where in `uns` it is: its `key_added`.
     color
-        Column of `obs` to colour cells by; a node then has the colour of the commonest category, or of the median,
-        of its cells. None colours by cluster, in the colours of `uns[column + "_colors"]` where these are.
+        Column of `obs`, or gene, to colour cells by; a node then has the colour of the commonest category, or of the
+        median, of its cells. Counts of a gene are log-normalised. None colours by cluster, in the colours of `uns[column + "_colors"]` where these are.
     panels
         Which panels to draw.
     size
@@ -73,7 +73,7 @@ def lineage(
     Raises
     ------
     KeyError
-        There is no such key or column; the message lists those that are.
+        There is no such key, column or gene; the message lists those that are, and the genes of nearest name.
     ValueError
         What is there is no lineage or is one of other clusters, there is no such panel, or there are too many or few
         axes.
@@ -93,7 +93,7 @@ def lineage(
     labels = clusters_of(adata, record)
     coloring = Coloring.of(adata, labels.name, clusters=True)
     named = color in {None, labels.name}  # by the nodes, so that no legend is needed
-    coloring = coloring if named else Coloring.of(adata, color)
+    coloring = coloring if named else Coloring.named(adata, color)
     tree, xy = _as_tree(record, labels, coloring), np.asarray(adata.obsm[f"X_{key}"], dtype=float)
     keys = {name: _key(name, record) for name in panels}
     if "clusters" in keys and "tree" in keys:

@@ -91,7 +91,7 @@ def umap(
         raise ValueError(msg)
     if color is None:
         need_key("key", key, adata.obs, "adata.obs")
-    colorings = [_coloring(adata, name, clusters=name == key) for name in colors]
+    colorings = [Coloring.named(adata, name, clusters=name == key) for name in colors]
     rep = f"X_{key}" if basis is None else basis
     need_key("key" if basis is None else "basis", rep, adata.obsm, "adata.obsm")
     xy = _coordinates(adata, rep, made=basis is None, random_state=random_state)
@@ -108,23 +108,6 @@ def umap(
         replace(coloring, title="").legend(np.array([[ax]]))
     found = _figure.finish(np.atleast_2d(drawn), "umap", axes, show=show, save=save)
     return None if found is None else found[0]
-
-
-def _coloring(adata: AnnData, name: str, *, clusters: bool) -> Coloring:
-    """Colours by a column of `obs`, else by a gene."""
-    if name in adata.obs:
-        return Coloring.of(adata, name, clusters=clusters)
-    from ..data.checks import listing
-    from ..data.expression import log_normalised, nearest, need_genes
-
-    if name not in adata.var_names:
-        msg = (
-            f"color={name!r} is no column of adata.obs (there are: {listing(adata.obs, most=20)}) and no gene of "
-            f"adata.var_names ({nearest(name, adata.var_names)})."
-        )
-        raise KeyError(msg)
-    need_genes("color", [name], adata.var_names)
-    return Coloring(name, log_normalised(adata, [name], None, "color")[0][:, 0], None)
 
 
 def _coordinates(adata: AnnData, rep: str, *, made: bool, random_state: int | np.random.Generator | None) -> np.ndarray:
