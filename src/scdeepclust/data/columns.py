@@ -113,8 +113,8 @@ def separating_batches(obs: pd.DataFrame, labels: pd.Series) -> tuple[str, list[
         found, sizes = counts.to_numpy(), counts.to_numpy().sum(1, keepdims=True)
         share = found.sum(0) / found.sum()
         one = ((found >= PURE * sizes) & (share <= COMMON)).any(1)
-        scarce = found < SCARCE * sizes * share
-        some = (scarce @ share >= LACKED) & (scarce @ share * sizes[:, 0] >= FEWEST_OF_A_BATCH)
+        lacked = (found < SCARCE * sizes * share) @ share  # share of all cells, in the categories that a cluster hardly has
+        some = (lacked >= LACKED) & (lacked * sizes[:, 0] >= FEWEST_OF_A_BATCH)
         apart = counts.index[one | some]
         cells = float(labels.isin(apart).mean())
         if cells >= MANY_CELLS and (best is None or cells > best[2]):
