@@ -113,7 +113,9 @@ def separating_batches(obs: pd.DataFrame, labels: pd.Series) -> tuple[str, list[
         found, sizes = counts.to_numpy(), counts.to_numpy().sum(1, keepdims=True)
         share = found.sum(0) / found.sum()
         one = ((found >= PURE * sizes) & (share <= COMMON)).any(1)
-        lacked = (found < SCARCE * sizes * share) @ share  # share of all cells, in the categories that a cluster hardly has
+        lacked = (
+            found < SCARCE * sizes * share
+        ) @ share  # share of all cells, in the categories that a cluster hardly has
         some = (lacked >= LACKED) & (lacked * sizes[:, 0] >= FEWEST_OF_A_BATCH)
         apart = counts.index[one | some]
         cells = float(labels.isin(apart).mean())
