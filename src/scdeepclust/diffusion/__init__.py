@@ -26,7 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "partition": [
             "MOST_CELLS",
             "additive",
-            "centers",
+            "centres",
             "communities",
             "communities_at",
             "communities_of",

@@ -110,21 +110,21 @@ def lists(x: np.ndarray, k: int, seed: int) -> Iterator[tuple[np.ndarray, np.nda
     some = np.random.default_rng(seed).permutation(len(x))[: N_TO_PLACE * n_lists]
     with fewer_allowed():
         places = KMeans(n_lists, init="random", n_init=1, max_iter=N_ROUNDS, random_state=seed).fit(x[some])
-    centers, own = places.cluster_centers_, places.predict(x)
+    centres, own = places.cluster_centers_, places.predict(x)
     members = _where(own, n_lists)
-    squared, n_probed = np.square(centers).sum(1), min(n_lists, round(PROBED + PROBED_MORE * k))
-    around = np.argsort(pairwise_distances(centers), axis=1, kind="stable")[:, : AROUND * n_probed]
+    squared, n_probed = np.square(centres).sum(1), min(n_lists, round(PROBED + PROBED_MORE * k))
+    around = np.argsort(pairwise_distances(centres), axis=1, kind="stable")[:, : AROUND * n_probed]
     probed = np.empty((len(x), n_probed), dtype=np.int32)
     for cells, near in zip(members, around, strict=True):
-        distances = squared[near] - 2 * x[cells] @ centers[near].T  # but for what all of a cell have in common
+        distances = squared[near] - 2 * x[cells] @ centres[near].T  # but for what all of a cell have in common
         probed[cells] = near[np.argpartition(distances, n_probed - 1, axis=1)[:, :n_probed]]
     looking = _where(probed.ravel(), n_lists)
     filled = [number for number in range(n_lists) if len(members[number])]
     for number in filled:
-        yield centers[number], members[number], members[number]
+        yield centres[number], members[number], members[number]
     for number in filled:
         cells = looking[number] // n_probed
-        yield centers[number], members[number], cells[own[cells] != number]
+        yield centres[number], members[number], cells[own[cells] != number]
 
 
 def _where(numbers: np.ndarray, n: int) -> list[np.ndarray]:
