@@ -478,7 +478,7 @@ def test_where_the_lists_around_a_cell_hold_too_few_all_cells_are_searched(by_li
 
 def test_centres_are_means_of_clusters(ten_thousand):
     z, groups = (part[:500] for part in ten_thousand)
-    found = diffusion.centres(
+    found = diffusion.starting_centres(
         z.astype(np.float32), 4, smooth=None, n_neighbors=10, n_diffusion=1, n_init=3, random_state=0
     )
     means = np.stack([z[groups == k].mean(0) for k in range(4)])
@@ -492,12 +492,12 @@ def test_starts_that_a_few_cells_choose_are_refined_on_all(ten_thousand, monkeyp
     monkeypatch.setattr(KMeans, "fit", lambda self, x: seen.append(len(x)) or fit(self, x))
     z, groups = (part[:2000] for part in ten_thousand)
     options = {"smooth": z, "n_neighbors": 10, "n_diffusion": 1, "n_init": 10, "random_state": 0}
-    found = diffusion.centres(z.astype(np.float32), 4, n_choosing=200, **options)
+    found = diffusion.starting_centres(z.astype(np.float32), 4, n_choosing=200, **options)
     means = np.stack([z[groups == k].mean(0) for k in range(4)])
     nearest = np.linalg.norm(found[:, None] - means[None], axis=2)
     assert nearest.min(1).max() < 1e-4
     # too few for each cluster cannot choose
-    assert len(diffusion.centres(z.astype(np.float32), 30, n_choosing=200, **options)) == 30
+    assert len(diffusion.starting_centres(z.astype(np.float32), 30, n_choosing=200, **options)) == 30
     assert seen == [200, 2000, 2000]
 
 

@@ -26,10 +26,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "partition": [
             "MOST_CELLS",
             "additive",
-            "centres",
             "communities",
             "communities_at",
             "communities_of",
+            "starting_centres",
         ],
         "search": ["neighbors"],
         "splitting": ["rotation", "split_columns", "thin"],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 
-def centres(
+def starting_centres(
     z: np.ndarray,
     n_clusters: int,
     *,

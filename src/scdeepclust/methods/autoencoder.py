@@ -179,7 +179,7 @@ class AutoencoderMethod(FeatureMethod, abstract=True):
             # Where there are more cells than in the sample, starts would take longer than all that follows a start.
             n_choosing = len(z) if len(some) == len(cells) else len(z) // 8
             found = from_rank_zero(
-                lambda: diffusion.centres(
+                lambda: diffusion.starting_centres(
                     z,
                     self.n_clusters,
                     smooth=smooth,
