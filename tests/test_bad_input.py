@@ -10,6 +10,7 @@ import re
 import shutil
 import typing
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import anndata as ad
 import annotated_types
@@ -207,6 +208,34 @@ def test_backed(counts, tmp_path, few):
         sdc.tl.deepclust(backed, few("idec"), progress=False)
     assert list(backed.obs.columns) == list(counts.obs.columns)
     backed.file.close()
+
+
+def test_a_copy_of_what_is_on_disk(counts, tmp_path):
+    counts.obsm["X_c"], counts.obs["c"] = counts.X.toarray()[:, :5], np.repeat(["0", "1"], counts.n_obs // 2)
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    for job in (
+        functools.partial(sdc.tl.lineage, key="c", root={"cluster": "0"}),
+        functools.partial(sdc.tl.enrichment, key="c", annotations="c"),
+    ):
+        with pytest.raises(
+            TypeError, match=r"copy=True, but adata is backed by .*a\.h5ad.*to_memory.*or leave copy out"
+        ):
+            job(backed, copy=True)
+    backed.file.close()
+
+
+def test_several_modalities(counts):
+    both = SimpleNamespace(mod={"rna": counts})
+    with pytest.raises(TypeError, match=r"adata must be an AnnData, not SimpleNamespace; give one of its modalities"):
+        sdc.tl.deepclust(both)
+
+
+def test_genes_marked_by_objects_that_are_true_or_false(counts, few):
+    marked = np.arange(counts.n_vars) < 60
+    counts.var["highly_variable"] = pd.Series(marked, counts.var_names).astype(object)
+    sdc.tl.deepclust(counts, few("idec"), drop_empty=True, progress=False)
+    assert counts.uns["deepclust"]["input"]["n_vars"] == 60
 
 
 def test_sparse_on_disk(counts, tmp_path, few):

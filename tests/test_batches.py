@@ -338,8 +338,10 @@ class TestColumns:
         refused(counts, f"{argument}='lane'", "'cell_type'", error=KeyError, **self.given(argument, "lane"))
 
 
-def test_a_name_for_a_list(counts):
-    refused(counts, "categorical_covariate_keys='cell_type'", "list", categorical_covariate_keys="cell_type")
+@pytest.mark.parametrize("keys", [3, "cell_type"])
+def test_what_is_no_list(counts, keys):
+    words = f"categorical_covariate_keys={keys!r} must be a list of names"
+    refused(counts, words, error=TypeError, categorical_covariate_keys=keys)
 
 
 def test_one_column_twice(counts):

@@ -237,6 +237,19 @@ def test_local_reads_the_counts_that_the_search_read(counts):
     pd.testing.assert_series_equal(counts.obs["denoised_n_neighbors"], plain.obs["denoised_n_neighbors"])
 
 
+def test_local_serves_where_cells_are_gone_and_with_them_all_that_had_a_gene(searched):
+    cells = searched.copy()
+    cells.X = cells.X.toarray()
+    cells.X[:-50, 7] = 0
+    left = cells[:-50].copy()
+    sdc.pp.denoise(left, local=True, progress=False)
+    assert (left.obs["denoised_n_neighbors"] > 0).all()
+    assert (values(left)[:, 7] == 0).all()
+    left.X[0] = 0  # a cell without counts has the neighbours that were chosen for all
+    sdc.pp.denoise(left, local=True, progress=False)
+    assert left.obs["denoised_n_neighbors"].iloc[0] == left.uns["n2s"]["choice"]["n_neighbors"]
+
+
 def test_local_needs_a_search(counts):
     sc.pp.neighbors(counts, n_neighbors=5, use_rep="X", transformer="sklearn")
     with pytest.raises(ValueError, match="local=True needs neighbours of scdeepclust"):
@@ -334,6 +347,8 @@ def test_a_result_survives_a_file(cells, tmp_path):
         pytest.param({"n_neighbors": True}, ValueError, "n_neighbors=True must be", id="boolean neighbours"),
         pytest.param({"key_added": ""}, ValueError, "key_added=''", id="key"),
         pytest.param({"random_state": "a"}, ValueError, "random_state='a'", id="seed"),
+        pytest.param({"n_neighbors": 5000}, ValueError, "n_neighbors=5000, but", id="more than there are"),
+        pytest.param({"genes": 3}, TypeError, "genes=3 must be a name or a list of names", id="number of genes"),
     ],
 )
 @pytest.mark.parametrize("graph", [False, True], ids=["no graph", "graph"])
@@ -344,6 +359,21 @@ def test_one_clear_error_and_cells_as_they_were(counts, searched, same, graph, a
     with pytest.raises(error, match=message):
         sdc.pp.denoise(adata, progress=False, **arguments)
     same(adata, before)
+
+
+def test_no_search_is_begun_that_could_not_serve(lognorm, same):
+    before = lognorm.copy()
+    with pytest.raises(ValueError, match="self_loops=True, but these neighbours are found with scheme='gene_split'"):
+        sdc.pp.denoise(lognorm, self_loops=True, progress=False)
+    same(lognorm, before)
+
+
+def test_a_graph_that_did_not_come_along_is_said_to_be_gone(cells):
+    both = ad.concat([cells, cells], uns_merge="first", index_unique="-")
+    with pytest.raises(
+        KeyError, match=r"neighbors_key='n2s': its graph, .*'n2s_distances'.* is gone.*sdc.pp.neighbors"
+    ):
+        sdc.pp.denoise(both, progress=False)
 
 
 def test_negative_values_are_refused(cells):
@@ -478,7 +508,4 @@ def test_what_a_graph_cannot_give_is_refused(counts):
     sdc.pp.neighbors(counts, scheme="gene_split", **GRID)
     with pytest.raises(ValueError, match=r"self_loops=True.*gene_split"):
         sdc.pp.denoise(counts, self_loops=True)
-    del counts.obsp["n2s_distances"]
-    with pytest.raises(KeyError, match=r"neighbors_key='n2s_distances' is not in adata.obsp"):
-        sdc.pp.denoise(counts)
     assert set(counts.layers) == set(before.layers)

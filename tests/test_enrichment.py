@@ -80,6 +80,12 @@ def test_labels_by_chance_are_rarely_called():
     assert (result_of(adata)["q_value"] > 0.05).all()
 
 
+def test_an_annotation_that_is_named_twice_is_tested_once():
+    adata = labelled([[100, 50], [50, 100]])
+    sdc.tl.enrichment(adata, "clusters", ["type", "type"], key_added="e")
+    assert not adata.uns["e"].duplicated().any()
+
+
 def test_every_head_is_tested_where_there_are_several(same):
     adata = labelled(TABLES[1])
     heads = pd.DataFrame({"head0": adata.obs["clusters"], "head1": adata.obs["type"]}).astype("category")
@@ -116,6 +122,12 @@ REFUSED = {
     "missing": ({"annotations": "typ"}, r"annotations='typ' is not in adata.obs"),
     "no clusters": ({"key": "leiden"}, r"key='leiden' is not in adata.obs"),
     "bad key": ({"key_added": "a/b"}, r"key_added='a/b' must be"),
+    "key of numbers": (
+        {"key": "number"},
+        r"key='number' holds 300 different values for 300 cells, which is no partition",
+    ),
+    "key with /": ({"key": "leiden/0.5"}, r"key='leiden/0.5' has a '/', .* give one by key_added="),
+    "no names": ({"annotations": 3}, r"annotations=3 must be a name or a list of names"),
     "own key": ({"key_added": "clusters"}, r"key_added='clusters' would overwrite 'clusters', which is read"),
 }
 
@@ -124,6 +136,6 @@ REFUSED = {
 def test_what_cannot_be_tested_is_refused(arguments, message, same):
     adata = labelled([[100, 50], [50, 100]], one="x", none=None, number=np.arange(300.0))
     before = adata.copy()
-    with pytest.raises((ValueError, KeyError), match=message):
+    with pytest.raises((ValueError, KeyError, TypeError), match=message):
         sdc.tl.enrichment(adata, **{"key": "clusters", "annotations": "type"} | arguments)
     same(adata, before)

@@ -620,6 +620,11 @@ def test_a_data_frame_serves_as_embedding(tree, plain, same):
             KeyError,
             r"no embedding of key='cell_type' in adata.obsm; name one with use_rep= \('X_pca'\)",
         ),
+        (
+            {"key": "pseudotime", "use_rep": "X_pca"},
+            ValueError,
+            "key='pseudotime' holds .* different values .* is no partition",
+        ),
         ({"key_added": "a/b"}, ValueError, "key_added='a/b'"),
         ({"key_added": ""}, ValueError, "key_added=''"),
         ({"n_neighbors": 0}, ValueError, "n_neighbors"),

@@ -668,6 +668,13 @@ def test_a_partition_without_any_label(counts):
             {"n_clusters": 3, "key": "source"}, KeyError, "key='source' is no result of tl.n_clusters", id="other"
         ),
         pytest.param({"n_clusters": 3, "key_added": ""}, ValueError, "key_added=''", id="empty key"),
+        pytest.param(
+            {"n_clusters": 3, "key_added": "n_clusters_fine"},
+            ValueError,
+            "would overwrite 'n_clusters_fine'",
+            id="read",
+        ),
+        pytest.param({"n_clusters": 3, "key_added": "source"}, ValueError, "names another result", id="another's"),
     ],
 )
 def test_recut_refuses_with_one_clear_error(found, same, arguments, error, message):
@@ -675,6 +682,25 @@ def test_recut_refuses_with_one_clear_error(found, same, arguments, error, messa
     with pytest.raises(error, match=message):
         sdc.tl.recut(found, **arguments)
     same(found, before)
+
+
+def test_recut_of_a_name_that_was_used_again_for_something_else(found):
+    found.uns["n_clusters"] = {"tree": 0}
+    with pytest.raises(KeyError, match="key='n_clusters' is no result"):
+        sdc.tl.recut(found, n_clusters=3)
+
+
+def test_nothing_of_other_clusters_stays_beside_new_ones_of_their_name(five, few):
+    adata = five.copy()
+    sdc.tl.n_clusters(adata, key_added="c")
+    sdc.tl.deepclust(adata, few("deepwak", n_heads=2), key_added="c", progress=False)
+    assert "c_fine" not in adata.obs
+    sdc.tl.n_clusters(adata, key_added="c")
+    assert "c_fine" in adata.obs
+    assert not [name for name in adata.obsm if "c" in name.split("_")]
+    adata.obsm["X_own"], adata.uns["own"] = adata.X.toarray()[:, :2], {"params": {}}
+    sdc.tl.n_clusters(adata, key_added="own")  # what is nobody's clusters stays
+    assert "X_own" in adata.obsm
 
 
 def test_recut_keeps_no_word_of_what_was_chosen_before(found):

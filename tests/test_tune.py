@@ -80,12 +80,20 @@ def test_what_cannot_be_compared_is_refused(types, name, grid, params, what):
         sdc.tl.tune(types, name, grid, progress=False, **params)
 
 
+def test_what_the_cells_cannot_serve_is_refused_before_any_training(types, monkeypatch):
+    monkeypatch.setattr(sdc.Model, "train", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(ValueError, match=f"n_clusters=9999 is more than the {types.n_obs} cells"):
+        sdc.tl.tune(types, "deepwak", {"n_clusters": [2, 9999]}, progress=False)
+
+
 @pytest.mark.parametrize(
     ("grid", "what"),
     [
         ({"n_clusters": 3}, r"grid\['n_clusters'\]=3 must be a list"),
         ({"split": "none"}, r"grid\['split'\]='none' must be a list"),
         ({"n_cluster": [2, 3]}, "has no parameter 'n_cluster'"),
+        (None, "grid=None must be a dictionary"),
+        ([1], r"grid=\[1\] must be a dictionary"),
     ],
 )
 def test_what_is_no_grid_is_refused(types, grid, what):

@@ -56,9 +56,8 @@ def resolve_seed(random_state: int | np.random.Generator | None) -> int:
     return int(random_state)
 
 
-def check_enough_cells(raw: Raw, method: Method) -> None:
+def check_enough_cells(n: int, method: Method) -> None:
     """Refuse fewer cells than a network or the clusters need."""
-    n = len(raw)
     if n < MIN_CELLS:
         msg = f"{n} cells are too few to train on; at least {MIN_CELLS} are needed."
         raise ValueError(msg)

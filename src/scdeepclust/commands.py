@@ -35,7 +35,8 @@ def writes_cells(command: Sequence[str], job: Callable[..., AnnData], tokens: Se
 
     def run(**options: Any) -> None:
         to = Output.taken(options)
-        key = options.get("key_added") or KEYS.get(command[-1], "{}").format(options["key"])
+        key = options.get("key_added")
+        key = KEYS.get(command[-1], "{}").format(options["key"]) if key is None else key
         path = _checked(to, key, options)
         start = time.perf_counter()
         adata = job(**options)

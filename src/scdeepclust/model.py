@@ -154,13 +154,14 @@ class Model:
         self.method = methods.get(method, **params)
         self.seed = resolve_seed(random_state)
         self.device = resolve_device(device)
-        if categorical_covariate_keys is not None and not isinstance(categorical_covariate_keys, str):
-            categorical_covariate_keys = list(categorical_covariate_keys)
+        covariates = [
+            key for argument, key in covariate_keys(batch_key, categorical_covariate_keys) if argument != "batch_key"
+        ]
         self.source = {
             "layer": layer,
             "use_rep": use_rep,
             "batch_key": batch_key,
-            "categorical_covariate_keys": categorical_covariate_keys,
+            "categorical_covariate_keys": covariates or None,
         }
         self._check_choice(min_signal, join_shifted=join_shifted)
         named = mask_var is None or isinstance(mask_var, str)
@@ -187,7 +188,7 @@ class Model:
                 self.method, self._initial = self.method.started_from(
                     init, var_names=raw.var_names, categories=raw.categories
                 )
-        check_enough_cells(raw, self.method)
+        check_enough_cells(len(raw), self.method)
         check_same_genes(raw)
         self._raw: Raw | None = raw.apart()
         self.kept = raw.kept

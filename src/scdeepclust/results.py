@@ -110,7 +110,7 @@ def write(
         Positions of these cells in `adata`.
     """
     tables = {name: _of_all(table, kept, adata) for name, table in tables.items()}
-    forget(adata, key, obs=[f"{key}_confidence"], obsm=[f"X_{key}_before", f"{key}_heads"])
+    forget_clusters(adata, key)
     adata.obs[key] = pd.Categorical.from_codes(spread(labels, kept, adata.n_obs, missing=-1), categories=categories)
     for name, z in (("", embedding), ("_before", before)):
         if z is not None:
@@ -172,6 +172,14 @@ def forget(adata: AnnData, key: str, *, obs: Sequence[str] = (), obsm: Sequence[
             del adata.obsm[name]
 
 
+def forget_clusters(adata: AnnData, key: str) -> None:
+    """Remove all that stands beside other clusters of the same name: it would be taken for that of the new ones."""
+    record = adata.uns.get(key)
+    if isinstance(record, Mapping) and "n_clusters" in record:
+        beside = [form.format(key) for form in FORMS]
+        forget(adata, key, obs=beside, obsm=beside)
+
+
 def partitions(adata: AnnData, key: str, argument: str = "key") -> dict[str, pd.Series]:
     """Clusters under `key`, by head where there are several: columns of `obsm[key + "_heads"]`, else `obs[key]`.
 
@@ -205,6 +213,17 @@ def sizes(adata: AnnData, key: str) -> dict[str, int]:
     return {str(name): int(n) for name, n in adata.obs[key].value_counts(sort=False).items()}
 
 
+def check_partition(argument: str, name: str, column: pd.Series) -> None:
+    """Refuse a column that puts no cells together, such as one of numbers."""
+    known = column.dropna()
+    if known.nunique() > max(1, len(known) / 2):
+        msg = (
+            f"{argument}={name!r} holds {known.nunique()} different values for {len(known)} cells, which is no partition; name "
+            "a column with clusters."
+        )
+        raise ValueError(msg)
+
+
 def codes_of_partitions(adata: AnnData, keys: Sequence[str], argument: str) -> dict[str, np.ndarray]:
     """Partitions under each key of an argument as numbers of clusters, -1 for none; of several heads by key and head.
 
@@ -221,15 +240,31 @@ def codes_of_partitions(adata: AnnData, keys: Sequence[str], argument: str) -> d
             if column.isna().all():
                 msg = f"{argument}={name!r} has no label for any cell; leave it out."
                 raise ValueError(msg)
+            check_partition(argument, name, column)
             used = column.astype("category").cat.remove_unused_categories()
-            if len(used.cat.categories) > max(1, column.notna().sum() / 2):
-                msg = (
-                    f"{argument}={name!r} holds {len(used.cat.categories)} different values for {column.notna().sum()} cells, which "
-                    "is no partition; leave it out."
-                )
-                raise ValueError(msg)
             found[name if name == key else f"{key} {name}"] = used.cat.codes.to_numpy(dtype=np.int64)
     return found
+
+
+def embedding_key(adata: AnnData, key: str, given: str | None, argument: str, *, before: bool = False) -> str:
+    """Key of the embedding to read: the one that is given, else that of these clusters, `before` their stage where there is one.
+
+    Raises
+    ------
+    KeyError
+        There is none.
+    """
+    from .data.checks import listing, need_key
+
+    if given is not None:
+        need_key(argument, given, adata.obsm, "adata.obsm")
+        return given
+    if before and f"X_{key}_before" in adata.obsm:
+        return f"X_{key}_before"
+    if f"X_{key}" not in adata.obsm:
+        msg = f"There is no embedding of key={key!r} in adata.obsm; name one with {argument}= ({listing(adata.obsm, most=20)})."
+        raise KeyError(msg)
+    return f"X_{key}"
 
 
 def write_layer(adata: AnnData, name: str, values: pd.DataFrame, kept: np.ndarray) -> None:

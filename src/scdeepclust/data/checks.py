@@ -31,6 +31,16 @@ def one_name(argument: str, key: Any) -> None:
         raise TypeError(msg)
 
 
+def several_names(argument: str, names: Any, *, single: bool = True) -> list:
+    """A list of names; a `single` one by itself is a list of one."""
+    if single and isinstance(names, str):
+        return [names]
+    if isinstance(names, str) or not np.iterable(names):
+        msg = f"{argument}={names!r} must be {'a name or ' * single}a list of names."
+        raise TypeError(msg)
+    return list(names)
+
+
 def need_key(
     argument: str, key: str, there: Any, where: str, *, also: Sequence[str] = (), first: str | None = None
 ) -> None:
@@ -66,12 +76,17 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
-def check_anndata(adata: Any) -> None:
-    """Refuse what is not an AnnData."""
+def check_anndata(adata: Any, *, copy: bool = False) -> None:
+    """Refuse what is not an AnnData, or one on disk that is to be copied."""
     from anndata import AnnData
 
     if not isinstance(adata, AnnData):
-        msg = f"adata must be an AnnData, not {type(adata).__name__}; read a file with anndata.read_h5ad first."
+        several = hasattr(adata, "mod")  # as MuData has
+        what = "give one of its modalities, such as mdata['rna']" if several else "read a file with anndata.read_h5ad"
+        msg = f"adata must be an AnnData, not {type(adata).__name__}; {what} first."
+        raise TypeError(msg)
+    if copy and adata.isbacked:
+        msg = f"copy=True, but adata is backed by {adata.filename}; load it with adata.to_memory() first, or leave copy out."
         raise TypeError(msg)
 
 

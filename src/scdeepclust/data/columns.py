@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .checks import listing, need_key, one_name
+from .checks import listing, need_key, one_name, several_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +31,10 @@ SCARCE, LACKED = 0.1, 1 / 3
 
 def covariate_keys(batch_key: str | None, categorical_covariate_keys: Sequence[str] | None) -> list[tuple[str, str]]:
     """Columns of `obs` with covariates, batches first, each after the name of its argument."""
-    if isinstance(categorical_covariate_keys, str):
-        msg = f"categorical_covariate_keys={categorical_covariate_keys!r} must be a list of columns of adata.obs."
-        raise ValueError(msg)
+    argument, others = "categorical_covariate_keys", categorical_covariate_keys
+    others = [] if others is None else several_names(argument, others, single=False)
     first = [] if batch_key is None else [("batch_key", batch_key)]
-    named = [*first, *(("categorical_covariate_keys", key) for key in categorical_covariate_keys or ())]
+    named = [*first, *((argument, key) for key in others)]
     keys = [key for _, key in named]
     for argument, key in named:
         one_name(argument, key)

@@ -43,6 +43,8 @@ def gene_mask(adata: AnnData, raw: Raw, mask_var: Any) -> np.ndarray | None:
             "(.fillna(False).astype(bool)), or give mask_var=None to use all genes."
         )
         raise ValueError(msg)
+    if mask.dtype == object and all(isinstance(value, bool | np.bool_) for value in mask.flat):
+        mask = mask.astype(bool)  # as filling missing values leaves it
     if mask.shape != (adata.n_vars,) or mask.dtype != bool:
         msg = (
             f"{name} must hold one True or False for each of the {adata.n_vars} genes; found {mask.dtype} {mask.shape}."

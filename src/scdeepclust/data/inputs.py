@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,8 +62,8 @@ class Inputs(Resizable):
     def __init__(self, kind: str, transform: str, gene_scaling: float, n_pcs: int | None) -> None:
         super().__init__()
         one_of("transform", transform, TRANSFORMS)
-        if not 0 <= gene_scaling <= 1:
-            msg = f"gene_scaling={gene_scaling!r} must be from 0 to 1."
+        if isinstance(gene_scaling, bool) or not isinstance(gene_scaling, Real) or not 0 <= gene_scaling <= 1:
+            msg = f"gene_scaling={gene_scaling!r} must be a number from 0 to 1."
             raise ValueError(msg)
         n_pcs = None if n_pcs is None else whole_number("n_pcs", n_pcs)
         if transform == "log1p_counts" and n_pcs is not None:

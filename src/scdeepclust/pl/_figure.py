@@ -51,11 +51,27 @@ def panels(
         width, height = size
         shape = {"figsize": (width * ncols, height * n_rows), "layout": "constrained"}
         return plt.subplots(n_rows, ncols, squeeze=False, **shape)[1]
-    given = np.array(axes, dtype=object).ravel()
-    if len(given) != len(names):
-        msg = f"axes holds {len(given)}, but {len(names)} are needed ({', '.join(names)}); give so many, or leave axes out."
+    check_axes(names, axes)
+    return np.array(axes, dtype=object).reshape(n_rows, ncols)
+
+
+def check_axes(names: Sequence[str], axes: Axes | ArrayLike | None, ncols: int = 1) -> None:
+    """Refuse, before any work, other axes than one for each panel, and panels in rows of none.
+
+    Raises
+    ------
+    ValueError
+        There are more axes, or fewer, or no columns.
+    """
+    from ..data.checks import whole_number
+
+    whole_number("ncols", ncols)
+    n_given = len(names) if axes is None else np.array(axes, dtype=object).size
+    if n_given != len(names):
+        msg = (
+            f"axes holds {n_given}, but {len(names)} are needed ({', '.join(names)}); give so many, or leave axes out."
+        )
         raise ValueError(msg)
-    return given.reshape(n_rows, ncols)
 
 
 def wrapped(names: Sequence[str], axes: Axes | ArrayLike | None, ncols: int, size: tuple[float, float]) -> np.ndarray:
@@ -66,12 +82,10 @@ def wrapped(names: Sequence[str], axes: Axes | ArrayLike | None, ncols: int, siz
     ValueError
         As many axes as panels are needed, and there are not.
     """
-    from ..data.checks import whole_number
-
-    ncols = whole_number("ncols", ncols)
+    check_axes(names, axes, ncols)
     if axes is not None:
         return panels(names, axes)[0]
-    ncols = min(ncols, len(names))
+    ncols = min(int(ncols), len(names))
     n_rows = -(-len(names) // ncols)
     drawn = panels([*names, *[""] * (n_rows * ncols - len(names))], None, n_rows=n_rows, size=size).ravel()
     for ax in drawn[len(names) :]:

@@ -211,7 +211,9 @@ def clusters_of(adata: AnnData, record: Mapping[str, Any]) -> pd.Series:
 
 
 def _known(panels: Sequence[str]) -> list[str]:
-    panels = [panels] if isinstance(panels, str) else list(panels)
+    from ..data.checks import several_names
+
+    panels = several_names("panels", panels)
     if not panels or not set(panels) <= set(PANELS) or len(set(panels)) < len(panels):
         msg = f"panels={panels!r}: give one or more of {', '.join(map(repr, PANELS))}, each once."
         raise ValueError(msg)

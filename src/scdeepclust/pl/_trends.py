@@ -103,10 +103,11 @@ def trends(
     >>> [ax.get_title("left") for ax in axes]
     ['gene0', 'gene1']
     """
+    from ..data.checks import several_names
     from ..data.expression import need_genes
 
     record = read_lineage(adata, key)
-    genes = [genes] if isinstance(genes, str) else list(dict.fromkeys(genes))
+    genes = list(dict.fromkeys(several_names("genes", genes)))
     _check(genes, bandwidth, n_points)
     need_genes("genes", genes, adata.var_names)
     columns = _branches(adata, record, key, branches)

@@ -82,18 +82,19 @@ def umap(
     >>> [ax.get_title("left") for ax in axes]
     ['deepclust', 'cell_type']
     """
-    from ..data.checks import check_anndata, need_key
+    from .. import results
+    from ..data.checks import check_anndata, need_key, several_names
 
     check_anndata(adata)
-    colors = [key] if color is None else [color] if isinstance(color, str) else list(color)
+    colors = [key] if color is None else several_names("color", color)
     if not colors:
         msg = "color is empty; name one or more columns of obs or genes, or leave it out."
         raise ValueError(msg)
     if color is None:
         need_key("key", key, adata.obs, "adata.obs")
     colorings = [Coloring.named(adata, name, clusters=name == key) for name in colors]
-    rep = f"X_{key}" if basis is None else basis
-    need_key("key" if basis is None else "basis", rep, adata.obsm, "adata.obsm")
+    rep = results.embedding_key(adata, key, basis, "basis")
+    _figure.check_axes(colors, axes, ncols)
     xy = _coordinates(adata, rep, made=basis is None, random_state=random_state)
     room = max(coloring.width for coloring in colorings)
     drawn = _figure.wrapped(colors, axes, ncols, (PANEL + room, PANEL))

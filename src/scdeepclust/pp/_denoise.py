@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     import numpy as np
     from anndata import AnnData
 
+    from ..data import Raw
+
 
 def denoise(
     adata: AnnData,
@@ -104,7 +106,7 @@ def denoise(
 
     from .. import diffusion, results
     from ..arguments import resolve_seed
-    from ..data.checks import Offers, check_anndata, one_of
+    from ..data.checks import Offers, check_anndata, one_of, several_names
     from ..data.expression import need_genes
     from ..data.raw import median_depth
     from ..data.read import read_genes
@@ -114,20 +116,19 @@ def denoise(
 
     check_anndata(adata)
     results.check_key(key_added)
-    if key_added == neighbors_key or (genes is None and key_added == layer):
-        what = "record of the neighbours" if key_added == neighbors_key else "layer that is read"
-        msg = f"key_added={key_added!r} would overwrite the {what}; give another name."
-        raise ValueError(msg)
+    _check_kept(key_added, neighbors_key, layer if genes is None else None)
     seed = resolve_seed(random_state)
-    genes = [genes] if isinstance(genes, str) else genes if genes is None else list(dict.fromkeys(genes))
+    genes = None if genes is None else list(dict.fromkeys(several_names("genes", genes)))
     columns = np.arange(adata.n_vars) if genes is None else need_genes("genes", genes, adata.var_names)
     one_of("average", average, ["rates", "log"])
     given = {"n_neighbors": n_neighbors, "n_steps": n_steps, "weights": weights, "self_loops": self_loops}
     _choice({}, given)
     raw = read_genes(adata, layer, None, counts=False, offers=Offers(use_rep=False, drop_empty=False))
     _check_graph(adata, neighbors_key)
+    if search := neighbors_key not in adata.uns:
+        _check_unsearched(raw, given)
     adata = adata.copy() if copy else adata
-    if neighbors_key not in adata.uns and neighbors_key == "n2s":
+    if search:
         neighbors(adata, layer=layer, random_state=seed, progress=progress)
     choice = _choice(adata.uns[neighbors_key], given)
     with kept_threads():
@@ -151,6 +152,14 @@ def denoise(
     return adata if copy else None
 
 
+def _check_kept(key_added: str, neighbors_key: str, layer: str | None) -> None:
+    """Refuse to overwrite what is read."""
+    if key_added in {neighbors_key, layer}:
+        what = "record of the neighbours" if key_added == neighbors_key else "layer that is read"
+        msg = f"key_added={key_added!r} would overwrite the {what}; give another name."
+        raise ValueError(msg)
+
+
 def _check_graph(adata: AnnData, key: str) -> None:
     from collections.abc import Mapping
 
@@ -163,7 +172,29 @@ def _check_graph(adata: AnnData, key: str) -> None:
         graphs = [k for k, v in adata.uns.items() if isinstance(v, Mapping) and "distances_key" in v]
         msg = f"neighbors_key={key!r} holds no neighbours; there are: {listing(graphs)}."
         raise ValueError(msg)
-    need_key("neighbors_key", adata.uns[key]["distances_key"], adata.obsp, "adata.obsp")
+    if adata.uns[key]["distances_key"] not in adata.obsp:
+        msg = (
+            f"neighbors_key={key!r}: its graph, adata.obsp[{adata.uns[key]['distances_key']!r}], is gone, as after cells were "
+            "concatenated; find neighbours again, with sdc.pp.neighbors(adata)."
+        )
+        raise KeyError(msg)
+
+
+def _check_unsearched(raw: Raw, given: dict) -> None:
+    """Refuse, before neighbours are searched, what no search of these values could serve."""
+    if given["n_neighbors"] is not None and given["n_neighbors"] >= len(raw):
+        msg = f"n_neighbors={given['n_neighbors']}, but there are {len(raw) - 1} other cells; give no more."
+        raise ValueError(msg)
+    _check_self_loops(given, "count_split" if raw.kind == "counts" else "gene_split")
+
+
+def _check_self_loops(choice: dict, scheme: str) -> None:
+    if choice["self_loops"] and scheme != "count_split":
+        msg = (
+            f"self_loops=True, but these neighbours are found with scheme={scheme!r}, for which no cell may average over "
+            "itself; leave it out, or search neighbours of counts with scheme='count_split'."
+        )
+        raise ValueError(msg)
 
 
 def _choice(graph: dict, given: dict) -> dict:
@@ -172,13 +203,7 @@ def _choice(graph: dict, given: dict) -> dict:
     choice["self_loops"] = bool(graph.get("search", {}).get("self_loops", False))
     choice |= {name: value for name, value in given.items() if value is not None}
     _check(choice)
-    scheme = graph.get("search", {}).get("scheme", "count_split")
-    if choice["self_loops"] and scheme != "count_split":
-        msg = (
-            f"self_loops=True, but these neighbours were found with scheme={scheme!r}, for which no cell may average over "
-            "itself; leave it out, or search neighbours of counts with scheme='count_split'."
-        )
-        raise ValueError(msg)
+    _check_self_loops(choice, graph.get("search", {}).get("scheme", "count_split"))
     return choice
 
 
@@ -244,6 +269,7 @@ def _kernel(adata: AnnData, graph: dict, choice: dict, ks: np.ndarray | None, se
 def _local(adata: AnnData, choice: dict, key: str, seed: int) -> np.ndarray:
     from .. import selection
     from ..data import Inputs, read
+    from ..data.raw import spread
 
     graph = adata.uns[key]
     if "search" not in graph:
@@ -253,9 +279,12 @@ def _local(adata: AnnData, choice: dict, key: str, seed: int) -> np.ndarray:
     if search.get("mask_var") == "array":
         msg = "local=True must read the genes that the search read; store them in a column of adata.var and name that."
         raise ValueError(msg)
-    raw = read(adata, **{name: search.get(name) for name in ("layer", "use_rep", "mask_var")})
+    # Cells may have been left out since, and with them all that had a gene.
+    source = {name: search.get(name) for name in ("layer", "use_rep", "mask_var")}
+    raw = read(adata, **source, drop_empty=True)
     inputs = Inputs(raw.kind, search["transform"], search["gene_scaling"], None)
-    return selection.local_neighbors(raw, inputs, choice, scheme=search["scheme"], seed=seed)
+    found = selection.local_neighbors(raw, inputs, choice, scheme=search["scheme"], seed=seed)
+    return spread(found, raw.kept, adata.n_obs, missing=choice["n_neighbors"])
 
 
 def _averaged(matrix: object, values: object, n_steps: int, depth: np.ndarray | None, *, dense: bool) -> object:

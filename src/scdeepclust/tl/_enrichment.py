@@ -81,12 +81,15 @@ def enrichment(
     True
     """
     from .. import results
-    from ..data.checks import check_anndata, need_key
+    from ..data.checks import check_anndata, need_key, several_names
 
-    check_anndata(adata)
+    check_anndata(adata, copy=copy)
+    if key_added is None and "/" in str(key):
+        msg = f"key={key!r} has a '/', which h5ad files cannot store in the name of the result; give one by key_added=."
+        raise ValueError(msg)
     key_added = f"{key}_enrichment" if key_added is None else key_added
     results.check_key(key_added, reads=[key])
-    annotations = [annotations] if isinstance(annotations, str) else list(annotations)
+    annotations = list(dict.fromkeys(several_names("annotations", annotations)))
     if not annotations:
         msg = "annotations is empty; name columns of adata.obs with categories."
         raise ValueError(msg)
@@ -94,6 +97,8 @@ def enrichment(
         need_key("annotations", name, adata.obs, "adata.obs")
         _check_categories(name, adata.obs[name])
     partitions = results.partitions(adata, key)
+    for name, column in partitions.items():
+        results.check_partition("key", name, column)
     rows = [
         row
         for head, clusters in partitions.items()

@@ -125,20 +125,16 @@ def lineage(
     """
     from .. import results
     from ..arguments import resolve_seed
-    from ..data.checks import check_anndata, listing, need_key
+    from ..data.checks import check_anndata, need_key
     from ..data.raw import spread
     from ..train import kept_threads
     from ._fates import find_fates
     from ._root import find_root
     from ._tree import branches_of, directed_tree, segments_of
 
-    check_anndata(adata)
+    check_anndata(adata, copy=copy)
     need_key("key", key, adata.obs, "adata.obs", first="sdc.tl.deepclust(adata)")
-    rep = (f"X_{key}_before" if f"X_{key}_before" in adata.obsm else f"X_{key}") if use_rep is None else use_rep
-    if use_rep is None and rep not in adata.obsm:
-        msg = f"There is no embedding of key={key!r} in adata.obsm; name one with use_rep= ({listing(adata.obsm, most=20)})."
-        raise KeyError(msg)
-    need_key("use_rep", rep, adata.obsm, "adata.obsm")
+    rep = results.embedding_key(adata, key, use_rep, "use_rep", before=True)
     results.check_key(key_added, reads=[key, rep])
     _check(n_neighbors, n_dcs, min_confidence, fates)
     seed = resolve_seed(random_state)
@@ -225,6 +221,7 @@ def _clustered(adata: AnnData, key: str, rep: str) -> tuple[AnnData, np.ndarray]
         bad = int((~np.isfinite(x)).any(1).sum())
         msg = f"use_rep={rep!r} holds values that are not finite, in {bad} cells with a cluster; leave these cells out."
         raise ValueError(msg)
+    results.check_partition("key", key, labels)
     labels = labels.iloc[where].astype("category").cat.remove_unused_categories()
     if len(labels.cat.categories) < 2:
         msg = f"key={key!r} has {len(labels.cat.categories)} cluster; a lineage needs two or more."

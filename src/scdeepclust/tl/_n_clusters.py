@@ -129,7 +129,8 @@ def n_clusters(
     from .. import results, selection
     from ..arguments import check_min_signal, resolve_seed
     from ..data import Inputs, read
-    from ..data.checks import check_anndata, true_or_false, whole_number
+    from ..data.checks import check_anndata, several_names, true_or_false, whole_number
+    from ..data.columns import covariate_keys
     from ..data.raw import spread
     from ..train import kept_threads
 
@@ -141,12 +142,13 @@ def n_clusters(
         raise ValueError(msg)
     n_splits = whole_number("n_splits", n_splits)
     if partitions is not None:
-        partitions = [partitions] if isinstance(partitions, str) else list(partitions)
+        partitions = several_names("partitions", partitions)
         if not partitions:
             msg = "partitions is empty; name columns of adata.obs, or leave it out."
             raise ValueError(msg)
     columns = results.codes_of_partitions(adata, partitions or (), "partitions")
-    reads = [use_rep, batch_key, *(categorical_covariate_keys or ()), *(partitions or ())]
+    covariates = [name for _, name in covariate_keys(batch_key, categorical_covariate_keys)]
+    reads = [use_rep, *covariates, *(partitions or ())]
     results.check_key(key_added, reads=reads)
     seed = resolve_seed(random_state)
     raw = read(
@@ -167,12 +169,13 @@ def n_clusters(
             codes = {name: codes[raw.kept] for name, codes in columns.items()}
             choice = selection.choose_partition(raw, inputs, codes, rules, seed=seed)
     adata = adata.copy() if copy else adata
+    results.forget_clusters(adata, key_added)
     for name, labels in ((key_added, choice.labels), (f"{key_added}_fine", choice.fine)):
         codes = spread(labels, raw.kept, adata.n_obs, missing=-1)
         adata.obs[name] = pd.Categorical.from_codes(codes, categories=[str(k) for k in range(labels.max() + 1)])
     adata.uns[key_added] = choice.record
     choice.announce()
-    if batch_key is None and not categorical_covariate_keys:
+    if not covariates:
         results.suggest_batches(adata, key_added)
     return adata if copy else None
 
@@ -223,20 +226,27 @@ def recut(
     >>> adata.obs["coarse"].nunique()
     2
     """
+    from collections.abc import Mapping
+
     from .. import results
     from ..arguments import check_min_signal
     from ..data.checks import check_anndata, need_key, whole_number
     from ..diffusion import signal
 
-    check_anndata(adata)
+    check_anndata(adata, copy=copy)
     if (n_clusters is None) == (min_signal is None):
         msg = f"Give either n_clusters (here {n_clusters!r}) or min_signal (here {min_signal!r})."
         raise ValueError(msg)
     need_key("key", key, adata.uns, "adata.uns", first="sdc.tl.n_clusters(adata)")
-    if f"{key}_fine" not in adata.obs:
+    if f"{key}_fine" not in adata.obs or not isinstance(adata.uns[key], Mapping) or "joins" not in adata.uns[key]:
         msg = f"key={key!r} is no result of tl.n_clusters, whose partition before joining could be cut anew; run that first."
         raise KeyError(msg)
-    results.check_key(key if key_added is None else key_added)
+    key_added = key if key_added is None else key_added
+    if key_added != key:
+        results.check_key(key_added, reads=[f"{key}_fine"])
+        if key_added in adata.uns:
+            msg = f"key_added={key_added!r} names another result, of which adata.uns holds a record; give another name."
+            raise ValueError(msg)
     if n_clusters is not None:
         n_clusters = whole_number("n_clusters", n_clusters, least=0)
     else:
@@ -260,8 +270,8 @@ def recut(
     labels[known] = signal.by_size(np.unique(labels[known], return_inverse=True)[1])
     categories = [str(k) for k in range(labels.max() + 1)]
     adata = adata.copy() if copy else adata
-    adata.obs[key_added or key] = pd.Categorical.from_codes(labels, categories=categories)
-    if key_added in {None, key}:
+    adata.obs[key_added] = pd.Categorical.from_codes(labels, categories=categories)
+    if key_added == key:
         done = np.arange(len(joins)) < n_joins
         changed = {"joins": joins.assign(done=done), "n_clusters": len(categories), "chosen_by": "user"}
         changed["params"] = {**record["params"], **({} if min_signal is None else {"min_signal": min_signal})}

@@ -99,7 +99,7 @@ def partition_loss(
     from .. import results, selection
     from ..arguments import resolve_seed
     from ..data import Inputs, read
-    from ..data.checks import check_anndata, whole_number
+    from ..data.checks import check_anndata, several_names, whole_number
     from ..train import kept_threads
 
     check_anndata(adata)
@@ -109,8 +109,7 @@ def partition_loss(
         if not value > 0:
             msg = f"resolutions={resolutions!r} must all be above 0."
             raise ValueError(msg)
-    names = [partitions] if isinstance(partitions, str) else partitions
-    codes = results.codes_of_partitions(adata, names, "partitions")
+    codes = results.codes_of_partitions(adata, several_names("partitions", partitions), "partitions")
     seed = resolve_seed(random_state)
     raw = read(adata, layer=layer, use_rep=use_rep, mask_var=mask_var, drop_empty=drop_empty)
     with kept_threads():

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     import pandas as pd
@@ -92,13 +93,13 @@ def tune(
     >>> table.loc[table["chosen"], "n_clusters"].tolist()
     [3]
     """
+    from functools import partial
     from itertools import product
 
-    import numpy as np
     import pandas as pd
 
     from .. import methods
-    from ..arguments import resolve_seed
+    from ..arguments import check_enough_cells, resolve_seed
     from ..data.checks import check_anndata
     from ..model import Model
     from ..progress import bar
@@ -107,18 +108,7 @@ def tune(
     if not isinstance(tolerance, Real) or not 0 <= tolerance < 1:
         msg = f"tolerance={tolerance!r} must be a number of at least 0 and below 1."
         raise ValueError(msg)
-    for name, values in grid.items():
-        if isinstance(values, str) or not np.iterable(values):
-            msg = f"grid[{name!r}]={values!r} must be a list of values to try."
-            raise TypeError(msg)
-    grid = {name: list(values) for name, values in grid.items()}
-    if not grid or not all(grid.values()):
-        msg = f"grid={grid!r} has nothing to compare; give values to try by the name of a parameter, as {{'n_latent': [10, 20]}}."
-        raise ValueError(msg)
-    twice = sorted(set(grid) & set(params))
-    if twice:
-        msg = f"{twice[0]!r} is given both in grid and by itself; give it once."
-        raise ValueError(msg)
+    grid = _checked(grid, params)
     settings = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     tried = [methods.get(method, **params, **setting) for setting in settings]
     for each in tried:
@@ -133,22 +123,25 @@ def tune(
     if fixed:
         msg = f"grid has {fixed[0]!r}, which decides what is predicted: losses of its values are of different things."
         raise ValueError(msg)
-    seed = resolve_seed(random_state)
+    made = partial(
+        Model,
+        adata,
+        layer=layer,
+        use_rep=use_rep,
+        batch_key=batch_key,
+        categorical_covariate_keys=categorical_covariate_keys,
+        mask_var=mask_var,
+        drop_empty=drop_empty,
+        random_state=resolve_seed(random_state),
+        device=device,
+    )
+    n_cells = len(made(tried[0]).kept)
+    for each in tried:  # before the first has trained for hours
+        check_enough_cells(n_cells, each)
     rows, losses_of_mean = [], []
     shown = bar(settings, desc="settings", disable=not progress, leave=False)
     for each, setting in zip(tried, shown, strict=True):
-        model = Model(
-            adata,
-            each,
-            layer=layer,
-            use_rep=use_rep,
-            batch_key=batch_key,
-            categorical_covariate_keys=categorical_covariate_keys,
-            mask_var=mask_var,
-            drop_empty=drop_empty,
-            random_state=seed,
-            device=device,
-        )
+        model = made(each)
         model.train(batch_size=batch_size, progress=False)
         held_out = model.report["held_out"]
         losses_of_mean.append(held_out["loss_of_mean"])
@@ -163,3 +156,25 @@ def tune(
     left = tolerance * max(best["explained"], 0) * losses_of_mean[best.name]
     most = best["loss"] + max(best["loss_se"], left)
     return table.assign(chosen=table.index == (table["loss"] <= most).idxmax())
+
+
+def _checked(grid: Mapping[str, Sequence[Any]], params: Mapping[str, Any]) -> dict[str, list]:
+    """Lists of values to try, by parameter."""
+    import numpy as np
+
+    if not isinstance(grid, Mapping):
+        msg = f"grid={grid!r} must be a dictionary of values to try, as {{'n_latent': [10, 20]}}."
+        raise TypeError(msg)
+    for name, values in grid.items():
+        if isinstance(values, str) or not np.iterable(values):
+            msg = f"grid[{name!r}]={values!r} must be a list of values to try."
+            raise TypeError(msg)
+    grid = {name: list(values) for name, values in grid.items()}
+    if not grid or not all(grid.values()):
+        msg = f"grid={grid!r} has nothing to compare; give values to try by the name of a parameter, as {{'n_latent': [10, 20]}}."
+        raise ValueError(msg)
+    twice = sorted(set(grid) & set(params))
+    if twice:
+        msg = f"{twice[0]!r} is given both in grid and by itself; give it once."
+        raise ValueError(msg)
+    return grid
