@@ -48,15 +48,17 @@ class Checkpoint:
         """The stored state, or None where nothing has been stored yet."""
         if not self.path.exists():
             return None
-        remedy = "delete it, or give another path, to start afresh."
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             stored = state["fingerprint"]
         except (OSError, RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError) as error:
-            msg = f"checkpoint={str(self.path)!r} is not a checkpoint of scdeepclust or is damaged; {remedy}"
+            msg = f"checkpoint={str(self.path)!r} is not a checkpoint of scdeepclust or is damaged; give another path."
             raise ValueError(msg) from error
         if stored != self.fingerprint:
-            msg = f"checkpoint={str(self.path)!r} belongs to a run with other data, parameters or version; {remedy}"
+            msg = (
+                f"checkpoint={str(self.path)!r} belongs to a run with other data, parameters or version; delete it, or give "
+                "another path, to start afresh."
+            )
             raise ValueError(msg)
         return state
 
