@@ -136,6 +136,35 @@ def test_edges_lead_away_from_the_root(known):
     assert found["clusters"]["n_cells"].to_dict() == known(0).obs["cell_type"].value_counts().to_dict()
 
 
+@pytest.mark.public
+def test_monocytes_and_neutrophils_do_not_come_of_basophils():
+    """Of few cells, basophils touch all that is near them, of which PAGA is surer than of large clusters."""
+    adata = sdc.datasets.paul15()
+    sdc.tl.deepclust(adata, progress=False)
+    sdc.tl.lineage(adata, root={"cell_type": "7MEP"}, fates=None)
+    kinds = adata.obs["cell_type"].astype(str).str.lstrip("0123456789")
+    kind = kinds.groupby(adata.obs["deepclust"], observed=True).agg(lambda of: of.value_counts().idxmax())
+    parent = adata.uns["lineage"]["clusters"]["parent"]
+    assert {"MEP", "GMP", "Mo", "Baso", "Ery"} <= set(kind)
+    for name in kind.index[kind.isin(["Mo", "Neu"])]:
+        above = parent[name]
+        while above:
+            assert kind[above] in {"MEP", "GMP", "Mo", "Neu"}
+            above = parent[above]
+
+
+def test_an_island_of_fewer_cells_than_neighbours_is_linked_to_nothing(tree):
+    """Each of its cells has to have neighbours outside of it, which is no link."""
+    far = np.flatnonzero(tree.obs["cell_type"] == "S2")[:8]
+    tree.obsm["X_pca"][far, 0] += 1e3
+    tree.obs["cell_type"] = tree.obs["cell_type"].cat.add_categories("island")
+    tree.obs.loc[tree.obs_names[far], "cell_type"] = "island"
+    found = order(tree, root={"cluster": "S0"}).uns["lineage"]
+    assert found["connectivities"].max(0)[list(found["clusters"].index).index("island")] > 0.5  # PAGA is sure of it
+    assert found["clusters"]["reachable"].to_dict() == {"S0": True, "S1": True, "S2": True, "island": False}
+    assert found["n_unreachable"] == 8
+
+
 def test_a_cluster_in_the_middle_can_be_the_root(known):
     found = known(0, "S1")
     parents = [parent for parent, _ in edges(found)]
@@ -302,7 +331,7 @@ def test_a_cluster_whose_only_neighbour_is_later_is_reached_all_the_same(monkeyp
     bare = ad.AnnData(
         obs=pd.DataFrame({"cluster": pd.Categorical(names)}, index=pd.RangeIndex(20).astype(str)),
         obsm={"X_diffmap": np.zeros((20, 3))},
-        obsp={"connectivities": sparse.csr_matrix((20, 20))},
+        obsp={"connectivities": sparse.csr_matrix(np.kron(links, np.ones((5, 5))))},
         uns={"paga": {"connectivities": sparse.csr_matrix(links)}, "iroot": 0},
     )
     time = pd.Series(names).map(times).to_numpy()

@@ -541,7 +541,7 @@ def test_numbers_have_one_scale_and_a_bar(genes):
         ({"pairs": [("??", "Klf1")]}, KeyError, r"there are: 'Gata1', 'Klf1', 'Mpo', 'Flat'"),
         ({"layer": "magic"}, KeyError, r"layer='magic' is not in adata.layers; there are: 'denoised', 'scaled'"),
         ({"raw_layer": "counts"}, KeyError, r"raw_layer='counts' is not in adata.layers"),
-        ({"color": "leiden"}, KeyError, r"color='leiden' is not in adata.obs; there are: 'type', 'depth'"),
+        ({"color": "leiden"}, KeyError, r"color='leiden' is no column of adata.obs \(there are: 'type', 'depth'\)"),
         ({"pairs": []}, ValueError, r"pairs is empty, but pairs of genes are needed"),
         ({"pairs": "Gata1"}, ValueError, r"pairs holds 'G', but pairs of genes are needed"),
         ({"pairs": [("Gata1", "Klf1", "Mpo")]}, ValueError, r"pairs holds \('Gata1', 'Klf1', 'Mpo'\)"),
@@ -616,9 +616,47 @@ def test_umap_of_stored_coordinates_and_several_columns():
 
 def test_umap_in_the_colours_of_a_gene(genes):
     genes.obsm["X_xy"] = np.random.default_rng(0).random((60, 2))
+    genes.layers["denoised"] = 0.9 * logged(genes)
+    (ax,) = pl.umap(genes, "Gata1", basis="X_xy", show=False)  # denoised values, where there are any
+    shown = ax.collections[0].get_array()
+    assert list(shown) == sorted(genes.layers["denoised"][:, 0])  # the highest on top
+    assert [child.get_ylabel() for child in ax.child_axes] == ["denoised"]
+    del genes.layers["denoised"]
     (ax,) = pl.umap(genes, "Gata1", basis="X_xy", show=False)
     np.testing.assert_allclose(np.sort(ax.collections[0].get_array()), np.sort(logged(genes)[:, 0]), rtol=1e-6)
     assert ax.get_title("left") == "Gata1"
+    (ax,) = pl.umap(genes, "Gata1", layer="scaled", basis="X_xy", show=False)
+    assert [child.get_ylabel() for child in ax.child_axes] == ["scaled"]
+
+
+def test_a_few_cells_far_above_all_others_do_not_take_their_colours():
+    adata = clustered(300)
+    adata.obs.loc[adata.obs_names[:2], "depth"] = 1e6
+    (ax,) = pl.umap(adata, "depth", basis="X_deepclust", show=False)
+    assert ax.collections[0].get_clim()[1] < 300
+    (bar,) = ax.child_axes
+    assert bar._colorbar.extend == "max"
+
+
+def test_names_of_clusters_on_the_cells():
+    adata = clustered()
+    (ax,) = pl.umap(adata, legend_loc="on data", basis="X_deepclust", show=False)
+    assert ax.get_legend() is None
+    assert {text.get_text() for text in ax.texts} == {"0", "1", "2"}
+    for text in ax.texts:
+        x, y = np.median(adata.obsm["X_deepclust"][(adata.obs["deepclust"] == text.get_text()).to_numpy(), :2], axis=0)
+        assert np.hypot(*(np.array(text.xy) - [x, y])) < 1.5
+    (ax,) = pl.umap(adata, legend_loc=None, basis="X_deepclust", show=False)
+    assert ax.get_legend() is None
+    assert not ax.texts
+    with pytest.raises(ValueError, match="legend_loc='left' must be one of 'right margin', 'on data', None"):
+        pl.umap(adata, legend_loc="left", show=False)
+
+
+def test_each_phase_has_its_colour_in_all_panels():
+    axes = pl.history(clustered(), show=False)
+    colors = {(line.get_label(), line.get_color()) for ax in axes for line in ax.lines}
+    assert len(colors) == 2
 
 
 def test_umap_leaves_out_cells_without_an_embedding():

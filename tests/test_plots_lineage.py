@@ -10,7 +10,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.legend import Legend
 from scipy import sparse
 
 from scdeepclust import datasets, pl, tl
@@ -239,7 +240,8 @@ def test_clusters_that_have_changed_are_refused(adata, draw):
     changed = adata.copy()
     changed.obs["cluster"] = adata.obs["cluster"].astype(str).replace("f", "new")
     with pytest.raises(
-        ValueError, match=r"adata.obs\['cluster'\] has changed .*clusters 'f', 'new'.*run sdc.tl.lineage again"
+        ValueError,
+        match=r"adata.obs\['cluster'\] has changed .*renamed \(new are 'new', gone 'f'\); run sdc.tl.lineage again",
     ):
         draw(changed, show=False)
     del adata.obs["cluster"]
@@ -276,12 +278,14 @@ def test_edges_are_the_rows_of_the_tree_from_parent_to_child(adata, panel):
         assert np.linalg.norm(head - child) < np.linalg.norm(head - parent)
 
 
-def test_nodes_are_at_the_medians_whatever_the_outliers(adata):
+def test_nodes_are_at_cells_in_the_middle_whatever_the_outliers(adata):
     adata.obsm["X_lineage"][0] = 1000
     ax = pl.lineage(adata, show=False)[0]
     for name, at in nodes(ax, [*PARENTS, LOST]).items():
         cells = (adata.obs["cluster"] == name).to_numpy()
-        np.testing.assert_allclose(at, np.median(adata.obsm["X_lineage"][cells], axis=0))
+        xy = adata.obsm["X_lineage"][cells]
+        away = np.linalg.norm(xy - np.median(xy, axis=0), axis=1)
+        np.testing.assert_allclose(at, xy[away.argmin()])
 
 
 def test_the_root_is_marked_and_said(adata):
@@ -310,8 +314,8 @@ def test_widths_are_explained_once(adata):
 
 def test_what_cannot_be_reached_is_hollow_and_said(adata):
     on_cells, time, tree = pl.lineage(adata, show=False)
-    faces = dict(zip([*PARENTS, LOST], map(to_hex, marked(on_cells, "_nodes").get_facecolors()), strict=True))
-    assert [name for name, face in faces.items() if face == "#ffffff"] == [LOST]
+    faces = dict(zip([*PARENTS, LOST], marked(on_cells, "_nodes").get_facecolors(), strict=True))
+    assert [name for name, face in faces.items() if face[-1] == 0] == [LOST]  # its cells are seen through it
     assert f"not reached from the root: {LOST} ({N} cells)" in key(on_cells)
     assert f"not reached from the root ({N} cells)" in key(time)
     assert {text.get_text() for text in names(tree)} == set(PARENTS)
@@ -379,7 +383,7 @@ def test_cells_by_a_gene(adata):
     cells, face = on_cells.collections[0], marked(on_cells, "_nodes").get_facecolors()[0]
     assert on_cells.get_title("left") == "Gata1"
     np.testing.assert_allclose(np.sort(cells.get_array()), np.sort(logged), rtol=1e-5)
-    middle = np.median(logged[adata.obs["cluster"] == "a"])
+    middle = logged[adata.obs["cluster"] == "a"].mean()
     np.testing.assert_allclose(face, cells.to_rgba([middle])[0], atol=0.01)
 
 
@@ -404,9 +408,88 @@ def test_from_left_to_right_is_time(adata):
 
 
 def test_areas_are_numbers_of_cells(adata):
-    adata.uns["lineage"]["clusters"]["n_cells"] = [100, 400, 200, 300, 100, 50, 40]
-    sizes = marked(pl.lineage(adata, panels="tree", show=False)[0], "_nodes").get_sizes()
-    np.testing.assert_allclose(sizes / sizes[1], np.array([100, 400, 200, 300, 100, 50]) / 400, rtol=1e-6)
+    """Of those that are there."""
+    kept = dict(zip([*PARENTS, LOST], [10, 40, 20, 30, 10, 5, 4], strict=True))
+    few = adata[adata.obs.groupby("cluster", observed=True).cumcount() < adata.obs["cluster"].map(kept).astype(int)]
+    sizes = marked(pl.lineage(few.copy(), panels="tree", show=False)[0], "_nodes").get_sizes()
+    np.testing.assert_allclose(sizes / sizes[1], np.array([10, 40, 20, 30, 10, 5]) / 40, rtol=1e-6)
+
+
+def test_what_was_not_reached_may_be_left_out(adata):
+    left = adata[adata.obs["cluster"] != LOST].copy()
+    on_cells = pl.lineage(left, show=False)[0]
+    assert set(nodes(on_cells, [*PARENTS])) == set(PARENTS)
+    said = [text.get_text() for legend in on_cells.findobj(Legend) for text in legend.get_texts()]
+    assert not any("not reached" in text for text in said)
+
+
+def test_a_branch_is_drawn_where_all_of_its_cells_are(adata):
+    branch = adata.uns["lineage"]["branches"]["d"]
+    left = adata[adata.obs["cluster"].isin(branch)].copy()
+    (ax,) = pl.trends(left, "Gata1", branches="d", show=False)
+    assert len(ax.lines) == 1
+    with pytest.raises(ValueError, match="of the lineage have no cells here"):
+        pl.trends(left, "Gata1", show=False)
+
+
+def test_colours_of_a_tree_alone_are_explained(adata):
+    ax, *others = pl.lineage(adata, panels=["tree", "pseudotime"], color="Mpo", show=False)
+    assert ax.get_title("left") == "tree, by Mpo"
+    labels = [other.get_ylabel() for other in ax.figure.axes if other not in {ax, *others}]
+    assert "Mpo\nlog-normalised counts" in labels + [child.get_ylabel() for child in ax.child_axes]
+    (ax,) = pl.lineage(adata, panels="tree", color="type", show=False)
+    assert [text.get_text() for text in ax.get_legend().get_texts()][:2] == ["early", "late"]
+
+
+def test_the_layer_of_a_gene(adata):
+    adata.layers["twice"] = adata.X.toarray() * 2.5
+    ax = pl.lineage(adata, color="Mpo", layer="twice", panels="clusters", show=False)[0]
+    np.testing.assert_allclose(np.sort(ax.collections[0].get_array()), np.sort(adata.layers["twice"][:, 2]))
+    with pytest.raises(KeyError, match=r"layer='none' is not in adata.layers"):
+        pl.lineage(adata, color="Mpo", layer="none", show=False)
+
+
+@pytest.mark.parametrize("given", [dict, np.asarray], ids=["by name", "array"])
+def test_colours_of_the_user(adata, given):
+    names = [*PARENTS, LOST]
+    colors = {name: to_rgb(f"C{i}") for i, name in enumerate(names)}
+    adata.uns["cluster_colors"] = colors if given is dict else given(list(colors.values()))
+    faces = dict(zip(names, marked(pl.lineage(adata, show=False)[0], "_nodes").get_facecolors(), strict=True))
+    for name in PARENTS:
+        np.testing.assert_allclose(faces[name][:3], colors[name], atol=1e-2)
+
+
+def test_what_is_no_colour_is_said_and_others_are_drawn(adata):
+    usual = marked(pl.lineage(adata, show=False)[0], "_nodes").get_facecolors()
+    adata.uns["cluster_colors"] = ["steelblue3"] * 7
+    with pytest.warns(UserWarning, match="'cluster_colors'.* has 'steelblue3', which is no colour"):
+        found = marked(pl.lineage(adata, show=False)[0], "_nodes").get_facecolors()
+    np.testing.assert_array_equal(found, usual)
+
+
+def test_genes_of_a_heatmap_are_by_their_peaks_or_as_given(adata):
+    """Each by the branch where it is highest, not by noise on the first one."""
+    time, branch = adata.obs["lineage_pseudotime"].to_numpy(), adata.uns["lineage"]["branches"]
+    on = {tip: adata.obs["cluster"].isin(path).to_numpy() for tip, path in branch.items()}
+    first, last = next(iter(on)), list(on)[-1]
+    x = adata.X.toarray()
+    x[:, :4] = 1.0
+    for i, (tip, at) in enumerate([(last, 0.9), (first, 0.9), (last, 0.1), (first, 0.1)]):
+        own = on[tip] & ~np.any([cells for name, cells in on.items() if name != tip], axis=0) if at > 0.5 else on[tip]
+        x[:, i] += np.where(own, 20 * np.exp(-(((np.nan_to_num(time) - at) / 0.15) ** 2)), 0)
+    adata.X = sparse.csr_matrix(x + 0.01)
+    genes = ["Gata1", "Klf1", "Mpo", "Elane"]
+    shown = [text.get_text() for text in pl.trends(adata, genes, heatmap=True, show=False)[0].get_yticklabels()]
+    assert shown.index("Klf1") < shown.index("Gata1")
+    ax = pl.trends(adata, genes, heatmap=True, sort=False, show=False)[0]
+    assert [text.get_text() for text in ax.get_yticklabels()] == genes
+
+
+def test_no_grid_of_scanpys_settings_lies_across_plots(adata):
+    with mpl.rc_context({"axes.grid": True}):
+        axes = pl.lineage(adata, show=False)
+        everywhere = [*axes[0].figure.axes, *(child for ax in axes for child in ax.child_axes)]
+        assert not any(line.get_visible() for ax in everywhere for line in [*ax.get_xgridlines(), *ax.get_ygridlines()])
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

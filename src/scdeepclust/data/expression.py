@@ -74,3 +74,16 @@ def log_normalised(
         return values, name
     depth = np.asarray(everything.sum(axis=1, dtype=np.float64)).ravel()
     return np.log1p(values * to_median_depth(depth)[:, None]), "log-normalised counts"
+
+
+def to_be_drawn(
+    adata: AnnData, genes: Sequence[str], layer: str | None, *, cells: np.ndarray | slice = ALL
+) -> tuple[np.ndarray, str]:
+    """As :func:`log_normalised`, but without a layer denoised values, where all of these genes and cells have some."""
+    if (
+        layer is None
+        and "denoised" in adata.layers
+        and np.isfinite(columns(adata, genes, "denoised", "layer")[cells]).all()
+    ):
+        layer = "denoised"
+    return log_normalised(adata, genes, layer, "layer", cells=cells)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import _figure
 from ._figure import MISSING, OKABE_ITO, PETROFF, QUIET
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+
+# Colours are for this share of the cells where the last number is so many times as high as theirs: a few cells that are far
+# beyond all others would leave these a single colour.
+MOST, FAR = 0.99, 1.5
 
 
 @dataclass(frozen=True)
@@ -28,12 +36,15 @@ class Coloring:
         Colour of each category; None for numbers.
     absent
         Categories that no cell has, which a legend leaves out.
+    unit
+        What numbers are, where they are values of a gene.
     """
 
     title: str
     values: np.ndarray
     colors: dict[str, Any] | None
     absent: frozenset[str] = frozenset()
+    unit: str = ""
 
     @classmethod
     def of(cls, adata: AnnData, key: str | None, *, clusters: bool = False) -> Coloring:
@@ -56,13 +67,13 @@ class Coloring:
         return cls(key, values, colors | ({nothing: MISSING} if (codes < 0).any() else {}), absent)
 
     @classmethod
-    def named(cls, adata: AnnData, name: str, *, clusters: bool = False) -> Coloring:
+    def named(cls, adata: AnnData, name: str | None, *, clusters: bool = False, layer: str | None = None) -> Coloring:
         """Colours by a column of `obs`, else by a gene."""
         from ..data.checks import listing, one_name
-        from ..data.expression import log_normalised, nearest, need_genes
+        from ..data.expression import nearest, need_genes, to_be_drawn
 
         one_name("color", name)
-        if name in adata.obs:
+        if name is None or name in adata.obs:
             return cls.of(adata, name, clusters=clusters)
         if name not in adata.var_names:
             msg = (
@@ -71,7 +82,8 @@ class Coloring:
             )
             raise KeyError(msg)
         need_genes("color", [name], adata.var_names)
-        return cls(name, log_normalised(adata, [name], None, "color")[0][:, 0], None)
+        values, unit = to_be_drawn(adata, [name], layer)
+        return cls(name, values[:, 0], None, unit=unit)
 
     @property
     def known(self) -> np.ndarray:
@@ -81,15 +93,23 @@ class Coloring:
         return self.values != MISSING
 
     def of_group(self, cells: np.ndarray) -> Any:
-        """The colour of the commonest category of these cells, or of the median of their numbers."""
+        """The colour of the commonest category of these cells, or of the median of their numbers, of a gene the mean.
+
+        Few molecules of a gene are seen in a cell, so that the median is zero where many a cell has some.
+        """
         known = self.values[cells & self.known]
         if not len(known):
             return MISSING
         if self.colors is not None:
             return max(self.colors.values(), key=list(known).count)
         style = self.style(np.flatnonzero(cells))
-        share = (np.median(known) - style["vmin"]) / max(style["vmax"] - style["vmin"], 1e-12)
-        return style["cmap"](float(share))
+        middle = np.mean(known) if self.unit else np.median(known)
+        return style["cmap"](float((middle - style["vmin"]) / max(style["vmax"] - style["vmin"], 1e-12)))
+
+    def upwards(self, order: np.ndarray) -> np.ndarray:
+        """The same cells with those on top that have a value, and of a gene those that have most of it."""
+        height = self.values[order] if self.unit else np.zeros(len(order))
+        return order[np.lexsort((height, self.known[order]))]
 
     def style(self, order: np.ndarray) -> dict[str, Any]:
         """Arguments of `scatter` for cells in this order."""
@@ -97,9 +117,18 @@ class Coloring:
             return {"c": list(self.values[order])}
         import matplotlib as mpl
 
-        low, high = (np.nanmin(self.values), np.nanmax(self.values)) if np.isfinite(self.values).any() else (0, 1)
+        low, high = self._limits
         cmap = mpl.colormaps["viridis"].with_extremes(bad=MISSING)
         return {"c": self.values[order], "vmin": low, "vmax": high, "cmap": cmap, "plotnonfinite": True}
+
+    @property
+    def _limits(self) -> tuple[float, float]:
+        """Numbers that have the first colour and the last, which a few that are far above all others have, too."""
+        known = self.values[np.isfinite(self.values)]
+        if not len(known):
+            return 0.0, 1.0
+        low, most, high = np.quantile(known, [0, MOST, 1])
+        return float(low), float(most if most > low and high - low > FAR * (most - low) else high)
 
     @property
     def _named(self) -> dict[str, Any]:
@@ -115,6 +144,8 @@ class Coloring:
 
     def legend(self, axes: np.ndarray) -> None:
         """Names of the categories beside the first row, or a bar of the numbers beside all."""
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
         from matplotlib.lines import Line2D
 
         if self.colors is None:
@@ -125,8 +156,11 @@ class Coloring:
                 if axes.size == 1
                 else {"ax": list(axes.flat), "aspect": 30}
             )
-            bar = first.figure.colorbar(first.collections[0], label=self.title, **where)
-            bar.outline.set_visible(False)
+            style, highest = self.style(np.array([], dtype=int)), np.nanmax(self.values, initial=0)
+            shown = ScalarMappable(Normalize(style["vmin"], style["vmax"]), style["cmap"])
+            label = "\n".join(filter(None, (self.title, self.unit)))
+            extend = "max" if highest > style["vmax"] else "neither"
+            _figure.bar(first.figure, shown, label=label, extend=extend, **where)
         elif named := self._named:
             dot = {"marker": "o", "linestyle": "none", "markersize": 5, "markeredgewidth": 0}
             dots = [Line2D([], [], color=color, label=name, **dot) for name, color in named.items()]
@@ -137,9 +171,8 @@ class Coloring:
 def _palette(adata: AnnData, key: str, column: pd.Series) -> list:
     """The colours that scanpy keeps, else as many as the colour-blind can tell apart, else scanpy's longer lists."""
     n = len(column.cat.categories)
-    kept = adata.uns.get(f"{key}_colors", ())
-    if len(kept) >= n:
-        return list(kept)[:n]
+    if kept := _kept(adata.uns.get(f"{key}_colors"), [str(name) for name in column.cat.categories], key):
+        return kept
     if n <= len(OKABE_ITO):
         return list(OKABE_ITO[:n])
     from scanpy.plotting import palettes
@@ -147,3 +180,19 @@ def _palette(adata: AnnData, key: str, column: pd.Series) -> list:
     lists = (PETROFF, palettes.default_20, palettes.default_28, palettes.default_102)
     longer = next((colors for colors in lists if n <= len(colors)), palettes.default_102)
     return [longer[i % len(longer)] for i in range(n)]
+
+
+def _kept(colors: Any, names: Sequence[str], key: str) -> list[str]:
+    """The colours of `uns` for these categories, in their order or by their name; none where there are too few."""
+    from matplotlib.colors import is_color_like, to_hex
+
+    if isinstance(colors, Mapping):
+        colors = [colors[name] for name in names] if set(names) <= set(colors) else None
+    if colors is None or np.ndim(colors) == 0 or len(colors) < len(names):
+        return []
+    wrong = [color for color in colors[: len(names)] if not is_color_like(color)]
+    if wrong:
+        msg = f"adata.uns['{key}_colors'] has {wrong[0]!r}, which is no colour of matplotlib; others are drawn instead."
+        warnings.warn(msg, UserWarning, stacklevel=2)
+        return []
+    return [to_hex(color, keep_alpha=True) for color in colors[: len(names)]]

@@ -90,9 +90,10 @@ def enrichment(
         dots = _dots(ax, table[table["head"] == head], columns, rows[head], limit)
         ax.set_title(head, **_figure.TITLE)
     drawn[0, 0].set_ylabel("cluster")
-    bar = drawn[0, -1].figure.colorbar(dots, ax=list(drawn[0]), shrink=0.6, aspect=15, pad=0.02)
+    extend = "both" if np.abs(table["log_odds"]).max() > limit else "neither"
+    where = {"shrink": 0.6, "aspect": 15, "pad": 0.02, "extend": extend}
+    bar = _figure.bar(drawn[0, -1].figure, dots, ax=list(drawn[0]), **where)
     bar.set_label("log2 odds ratio", fontsize="small")
-    bar.outline.set_visible(False)
     _legend(drawn[0, -1])
     found = _figure.finish(drawn, "enrichment", axes, show=show, save=save)
     return None if found is None else found[0]

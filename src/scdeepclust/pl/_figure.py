@@ -113,6 +113,7 @@ def finish(
 
     for ax in drawn.flat:
         ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(visible=False)  # as set_figure_params of scanpy would have it, across points and numbers
     show = settings.autoshow if show is None else show
     save = settings.autosave if save is None else save
     figure = drawn.flat[0].figure.canvas.figure  # of a subfigure, the whole
@@ -140,6 +141,34 @@ def _write(figure: Any, name: str, *, save: bool | str | os.PathLike) -> None:
     dpi = mpl.rcParams["savefig.dpi"]
     with mpl.rc_context({"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}):  # text stays text
         figure.savefig(path, dpi=DOTS_PER_INCH if dpi == "figure" else dpi, bbox_inches="tight")
+
+
+def bar(figure: Any, mappable: Any, **where: Any) -> Any:
+    """A bar of colours, without a frame."""
+    found = figure.colorbar(mappable, **where)
+    found.outline.set_visible(False)
+    found.ax.grid(visible=False)
+    return found
+
+
+def of_usual_size() -> float:
+    """How large letters are that the user has set, in those of matplotlib's default."""
+    import matplotlib as mpl
+
+    return mpl.rcParams["font.size"] / 10
+
+
+def middle(xy: np.ndarray) -> np.ndarray:
+    """Of a group of cells, one that is in the middle: the median of a bent group lies where it has none."""
+    known = xy[np.isfinite(xy).all(1)]
+    if not len(known):
+        return np.full(2, np.nan)
+    return known[np.square(known - np.median(known, axis=0)).sum(1).argmin()]
+
+
+def short(text: str, most: int) -> str:
+    """A name with as many letters as fit."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def shades(n: int, name: str = "viridis") -> list:

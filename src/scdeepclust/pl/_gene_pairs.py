@@ -88,7 +88,7 @@ def gene_pairs(
     before, unit = log_normalised(adata, genes, raw_layer, "raw_layer")
     tables = [before, _denoised(adata, genes, layer)]
     values = [dict(zip(genes, table.T, strict=True)) for table in tables]
-    coloring = Coloring.of(adata, color)
+    coloring = Coloring.named(adata, color)
     order = np.random.default_rng(0).permutation(adata.n_obs)  # so that no category hides the others
     names = [f"{x} and {y}, {when}" for x, y in pairs for when in ("before", "after")]
     drawn = _figure.panels(names, axes, n_rows=len(pairs), size=(3.2, 3.0))

@@ -67,14 +67,16 @@ def history(
     table = _table(adata, key)
     terms = [name for name in table.columns if name not in {"phase", "epoch"} and table[name].notna().any()]
     drawn = _figure.wrapped(terms, axes, ncols, (3.3, 2.7))
+    phases = {name: f"C{i % 10}" for i, name in enumerate(table["phase"].unique())}  # the same in all panels
     for ax, term in zip(drawn, terms, strict=True):
         for phase, rows in table.groupby("phase", sort=False, observed=True):
             known = rows[term].dropna()
             if len(known):
-                ax.plot(known.index, known, marker="." if len(known) < FEW_EPOCHS else None, label=str(phase))
+                marker = "." if len(known) < FEW_EPOCHS else None
+                ax.plot(known.index, known, marker=marker, color=phases[phase], label=str(phase))
         ax.set_title(term.replace("_", " "), **_figure.TITLE | {"pad": 6})
         ax.set_xlabel("epoch")
-        ax.legend(frameon=False, fontsize="small")
+        ax.legend(frameon=False, fontsize="small", handlelength=1.5)
     found = _figure.finish(drawn.reshape(1, -1), "history", axes, show=show, save=save)
     return None if found is None else found[0]
 

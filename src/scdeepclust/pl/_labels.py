@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import _figure
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.text import Annotation
 
 SIZES = (8.5, 7.5, 6.5)  # of the font, in points; the first at which all names fit is taken
 GAPS = (1.5, 6.0, 12.0, 20.0)  # between a name and its node, in points
+WIDEST = 0.4  # share of the panel's width from which on a name lies across what it is not about
 LED = 3.0  # from this gap on, a line leads from the name to its node
 ANGLES = np.deg2rad([0, 180, 90, 270, 45, 135, 225, 315, 22.5, 157.5, 202.5, 337.5, 67.5, 112.5, 247.5, 292.5])
 SWEEPS = 20
@@ -63,6 +67,15 @@ def place(ax: Axes, names: Sequence[str], xy: np.ndarray, scene: Scene) -> tuple
     return texts, [names[i] for i in np.flatnonzero(lost)]
 
 
+def on_cells(ax: Axes, xy: np.ndarray, column: pd.Series) -> None:
+    """Write the name of each category in the middle of its cells."""
+    for name, cells in column.groupby(column, observed=True).indices.items():
+        at = _figure.middle(xy[cells])
+        if np.isfinite(at).all():
+            for halo in (True, False):
+                _write(ax, str(name), at, (0, 0), size=SIZES[0], halo=halo)
+
+
 def _extents(ax: Axes, names: Sequence[str], size: float) -> np.ndarray:
     """Width and height of each name, in points."""
     texts = [_write(ax, name, (0, 0), (0, 0), size=size, xycoords="axes fraction") for name in names]
@@ -79,7 +92,7 @@ def _write(
     """A name, or its halo: in one, vector formats would have outlines instead of text."""
     from matplotlib.patheffects import Stroke
 
-    style = {"fontsize": size, "ha": "center", "va": "center", "zorder": 8}
+    style = {"fontsize": size, "color": "black", "ha": "center", "va": "center", "zorder": 8}
     if halo:
         style |= {"zorder": 7.5, "gid": "halo", "path_effects": [Stroke(linewidth=2, foreground="white")]}
     where = {"xytext": offset, "textcoords": "offset points", "xycoords": xycoords, "annotation_clip": False}
@@ -115,6 +128,7 @@ def _arrange(scene: Scene, extents: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     touching = _overlap(final, final, pad=0.0) > 0
     np.fill_diagonal(touching, val=False)
     lost = cost[np.arange(n), taken] > NODE / 2  # on a node, or outside
+    lost |= extents[:, 0] > WIDEST * (scene.frame[2] - scene.frame[0])
     touching[lost] = touching[:, lost] = False
     while touching.any():
         worst = touching.sum(1).argmax()

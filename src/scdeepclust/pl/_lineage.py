@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 Panel = Literal["clusters", "pseudotime", "tree"]
-MOST, FAR = 0.99, 1.5  # share of the cells that colours are for, where the last is so many times as late as these
 PANELS: tuple[Panel, ...] = ("clusters", "pseudotime", "tree")
 SIDE, ROW = 3.6, 0.32  # of a panel and of a row of the tree, in inches
 ON_CELLS = 4.0  # radius of a node, in points
@@ -32,6 +31,7 @@ def lineage(
     *,
     key: str = "lineage",
     color: str | None = None,
+    layer: str | None = None,
     panels: Sequence[Panel] = PANELS,
     size: float | None = None,
     axes: Axes | Sequence[Axes] | np.ndarray | None = None,
@@ -53,7 +53,10 @@ def lineage(
         Where in `uns` it is: its `key_added`.
     color
         Column of `obs`, or gene, to colour cells by; a node then has the colour of the commonest category, or of the
-        median, of its cells. Counts of a gene are log-normalised. None colours by cluster, in the colours of `uns[column + "_colors"]` where these are.
+        median, of its cells, for a gene of the mean. None colours by cluster. Categories have the colours of `uns[column + "_colors"]` where these are.
+    layer
+        Layer with the values of a gene. None takes `"denoised"` where there is such a layer, else `X`, of which counts are
+        log-normalised.
     panels
         Which panels to draw.
     size
@@ -75,7 +78,7 @@ def lineage(
     KeyError
         There is no such key, column or gene; the message lists those that are, and the genes of nearest name.
     ValueError
-        What is there is no lineage or is one of other clusters, there is no such panel, or there are too many or few
+        What is there is no lineage or is one of other clusters, a cluster of the tree has no cells any more, there is no such panel, or there are too many or few
         axes.
 
     Examples
@@ -90,34 +93,38 @@ def lineage(
     """
     record = read_lineage(adata, key)
     panels = _known(panels)
-    labels = clusters_of(adata, record)
+    reachable = record["clusters"]["reachable"].to_numpy(dtype=bool)
+    labels = clusters_of(adata, record, set(record["clusters"].index[reachable]))
+    record = _of_these_cells(record, labels)
     coloring = Coloring.of(adata, labels.name, clusters=True)
     named = color in {None, labels.name}  # by the nodes, so that no legend is needed
-    coloring = coloring if named else Coloring.named(adata, color)
+    coloring = coloring if named else Coloring.named(adata, color, layer=layer)
     tree, xy = _as_tree(record, labels, coloring), np.asarray(adata.obsm[f"X_{key}"], dtype=float)
     keys = {name: _key(name, record) for name in panels}
     if "clusters" in keys and "tree" in keys:
         keys["tree"] = keys["tree"][:1]  # the rest is said already
-    ax_of = _axes(keys, axes, tree, record["clusters"], beside=0.0 if named else coloring.width)
+    explained = None if named else next((name for name in ("clusters", "tree") if name in keys), None)
+    ax_of = _axes(keys, axes, tree, record["clusters"], beside=coloring.width if explained else 0.0)
     size = _figure.point_size(adata.n_obs) if size is None else size
     for name, ax in ax_of.items():  # first what takes room: names are put where there is some left
         if name == "clusters":
             _cells(ax, xy, coloring, size)
-            if not named:
-                coloring.legend(np.array([[ax]]))
         elif name == "pseudotime":
             time = Coloring.of(adata, f"{key}_pseudotime")
-            time = replace(time, title="", values=_within_most(time.values))
+            time = replace(time, title="")
             _cells(ax, xy, time, size)
             time.legend(np.array([[ax]]))
             keys[name] = _mark_root(ax, adata.obs_names, record, xy) + _key_of_time(time, xy)
         else:
             _time_axis(ax, record["clusters"])
-        ax.set_title(coloring.title if name == "clusters" else name, **_figure.TITLE)
+        title = f"tree, by {coloring.title}" if name == explained == "tree" else name
+        ax.set_title(coloring.title if name == "clusters" else title, **_figure.TITLE)
+        if name == explained:
+            coloring.legend(np.array([[ax]]))
         _below(ax, keys[name], 34 if name == "tree" else 18)
     legend = {"legend": coloring if named else None, "wider": axes is None}
     if "clusters" in ax_of:
-        middles = np.array([np.nanmedian(xy[(labels == name).to_numpy()], axis=0) for name in tree.names])
+        middles = np.array([_figure.middle(xy[(labels == name).to_numpy()]) for name in tree.names])
         cells = np.random.default_rng(0).permutation(xy[np.isfinite(xy).all(1)])
         _draw(ax_of["clusters"], tree.of_one_size(ON_CELLS), middles, cells, **legend)
     if "tree" in ax_of:
@@ -179,8 +186,8 @@ def read_lineage(adata: AnnData, key: str) -> Mapping[str, Any]:
     return record
 
 
-def clusters_of(adata: AnnData, record: Mapping[str, Any]) -> pd.Series:
-    """The cluster of each cell, as text.
+def clusters_of(adata: AnnData, record: Mapping[str, Any], drawn: set[str]) -> pd.Series:
+    """The cluster of each cell, as text; those that are to be drawn need cells.
 
     Raises
     ------
@@ -197,17 +204,23 @@ def clusters_of(adata: AnnData, record: Mapping[str, Any]) -> pd.Series:
     labels = results.clusters(adata, key).astype("category").cat
     labels = labels.rename_categories([str(name) for name in labels.categories])
     now, then = set(labels.dropna().unique()), set(record["clusters"].index)
-    if then > now:
-        msg = f"Clusters {listing(sorted(then - now))} of the lineage have no cells here; run sdc.tl.lineage(adata) again."
-        raise ValueError(msg)
-    changed = now ^ then
-    if changed:
+    if new := now - then:
         msg = (
-            f"adata.obs[{key!r}] has changed since the lineage was found (clusters {listing(sorted(changed))}); run "
-            "sdc.tl.lineage again."
+            f"adata.obs[{key!r}] has changed since the lineage was found, or its clusters were renamed (new are "
+            f"{listing(sorted(new))}, gone {listing(sorted(then - now))}); run sdc.tl.lineage again."
         )
         raise ValueError(msg)
+    if lost := drawn - now:
+        msg = f"Clusters {listing(sorted(lost))} of the lineage have no cells here; run sdc.tl.lineage(adata) again."
+        raise ValueError(msg)
     return labels
+
+
+def _of_these_cells(record: Mapping[str, Any], labels: pd.Series) -> dict[str, Any]:
+    """The same lineage with the sizes that clusters have now, and without unreached ones that have no cell any more."""
+    sizes = labels.value_counts()
+    there = record["clusters"][record["clusters"].index.isin(sizes.index[sizes > 0])]
+    return {**record, "clusters": there.assign(n_cells=sizes[there.index].to_numpy())}
 
 
 def _known(panels: Sequence[str]) -> list[str]:
@@ -231,12 +244,14 @@ def _axes(
         return dict(zip(panels, _figure.panels(panels, axes)[0], strict=True))
     crowd = _tree.crowd(len(tree.names))
     side, top = SIDE * (1 + 0.15 * crowd), [name for name in panels if name != "tree"]
-    width = side * max(len(top), 1.6) + beside * ("clusters" in panels)
+    width = side * max(len(top), 1.6) + beside
     rows, heights = [top] if top else [], [side + 0.4] if top else []
     if "tree" in panels:
         n_rows = np.ptp(_rows(tree.only(tree.reachable), clusters, 72 * width * 0.9)) + 1
         rows.append(["tree"] * max(len(top), 1))
-        heights.append(0.9 + 0.2 * len(keys["tree"]) + ROW * (1 - 0.25 * crowd) * max(n_rows, 5))
+        heights.append(
+            (0.9 + 0.2 * len(keys["tree"])) * _figure.of_usual_size() + ROW * (1 - 0.25 * crowd) * max(n_rows, 5)
+        )
     figure = plt.figure(figsize=(width, sum(heights)), layout="constrained")
     found = figure.subplot_mosaic(rows, height_ratios=heights)
     return {name: found[name] for name in panels}
@@ -256,8 +271,7 @@ def _as_tree(record: Mapping[str, Any], labels: pd.Series, coloring: Coloring) -
 def _cells(ax: Axes, xy: np.ndarray, coloring: Coloring, size: float) -> None:
     """Cells in random order, so that no category hides the others, on those without a value."""
     order = np.random.default_rng(0).permutation(len(xy))
-    order = order[np.isfinite(xy[order]).all(1)]
-    order = order[np.argsort(coloring.known[order], kind="stable")]
+    order = coloring.upwards(order[np.isfinite(xy[order]).all(1)])
     ax.scatter(*xy[order].T, s=size, linewidths=0, rasterized=True, **coloring.style(order))
     ax.set(xticks=[], yticks=[], box_aspect=1)
     ax.margins(0.06)
@@ -271,29 +285,18 @@ def _cells(ax: Axes, xy: np.ndarray, coloring: Coloring, size: float) -> None:
     ax.yaxis.label.set(y=0, horizontalalignment="left")
 
 
-def _within_most(time: np.ndarray) -> np.ndarray:
-    """Pseudotime as coloured: the end of a few cells that are far later than all others takes no colours from these."""
-    known = time[np.isfinite(time)]
-    late = np.quantile(known, MOST) if len(known) else np.inf
-    return np.minimum(time, late) if len(known) and known.max() > FAR * late else time
-
-
 def _key(panel: str, record: Mapping[str, Any]) -> list[list[Line2D]]:
     """Rows of marks that say what is drawn in a panel of the tree."""
     if panel == "pseudotime":
         return []
     root, clusters = record["root"], record["clusters"]
     how = "" if root["found_by"] == f"cluster {root['cluster']}" else f" ({root['found_by']})"
-    rows = [[_tree.root_mark(_short(f"root: {root['cluster']}{how}"))], _tree.edge_marks()]
+    rows = [[_tree.root_mark(_figure.short(f"root: {root['cluster']}{how}", LONGEST))], _tree.edge_marks()]
     lost = clusters[~clusters["reachable"].to_numpy(dtype=bool)]
     if len(lost):
         n_cells = f"({lost['n_cells'].sum():,} cells)"
         rows.append([_tree.hollow_mark(f"not reached from the root: {_some(lost.index)} {n_cells}")])
     return ([_tree.size_marks(clusters["n_cells"].to_numpy())] if panel == "tree" else []) + rows
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -309,7 +312,7 @@ def _mark_root(ax: Axes, cells: pd.Index, record: Mapping[str, Any], xy: np.ndar
     """Mark the cell where time starts, if it is still there."""
     root = record["root"]["cell"]
     style = {"marker": "*", "markersize": 11, "markerfacecolor": "white", "markeredgecolor": "black", "zorder": 6}
-    label = _short(f"root: {root}")
+    label = _figure.short(f"root: {root}", LONGEST)
     return [
         ax.plot(*xy[i], linestyle="none", label=label, gid="root cell", **style)
         for i in np.flatnonzero(cells == root)[:1]
@@ -355,13 +358,14 @@ def _from_left_to_right(ax: Axes, tree: _tree.Tree, clusters: pd.DataFrame) -> n
 
 
 def _below(ax: Axes, rows: Sequence[Sequence[Line2D]], first: float) -> None:
-    """Rows of a key under the axes, the first so many points below them."""
+    """Rows of a key under the axes, the first so many points below them, by letters of the usual size."""
     from matplotlib.legend import Legend
     from matplotlib.transforms import offset_copy
 
     for i, row in enumerate(rows):
-        at = offset_copy(ax.transAxes, ax.figure, 0, -first - 13 * i, units="points")
+        at = offset_copy(ax.transAxes, ax.figure, 0, -(first + 13 * i) * _figure.of_usual_size(), units="points")
         style = {"fontsize": "small", "frameon": False, "handletextpad": 0.5, "columnspacing": 1.2, "borderpad": 0}
+        style |= {"handlelength": 2.0, "numpoints": 1}
         where = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": at, "borderaxespad": 0}
         legend = Legend(ax, row, [mark.get_label() for mark in row], ncols=len(row), **style, **where)
         ax.add_artist(legend).set_clip_on(False)

@@ -191,7 +191,7 @@ def _arrow(ax: Axes, ends: np.ndarray, radii: np.ndarray, name: str, *, width: f
 
 
 def _nodes(ax: Axes, tree: Tree, xy: np.ndarray) -> None:
-    faces = [color if there else "white" for color, there in zip(tree.colors, tree.reachable, strict=True)]
+    faces = [color if there else "none" for color, there in zip(tree.colors, tree.reachable, strict=True)]
     rims = [INK if there else FAINT for there in tree.reachable]
     style = {"linewidths": np.where(tree.reachable, 0.9, 1.4), "label": "_nodes", "gid": "nodes"}
     ax.scatter(*xy.T, s=(2 * tree.radii) ** 2, c=faces, edgecolors=rims, zorder=5, **style)

@@ -23,6 +23,8 @@ TRUNK = "black"
 REACH = 4.0  # bandwidths from which on cells weigh nothing
 WIDE = 1.96  # standard errors to both sides that hold 95 % of what they should
 ROW = 0.2  # of a heatmap, in inches
+LONGEST = 24  # title of a heatmap, in letters
+LETTER, FEW_LETTERS = 4.5, 4  # width of a small one, in points; so many may be wider than what they name
 MOST_LINES = 8  # in a column of the legend
 
 
@@ -36,6 +38,7 @@ def trends(
     bandwidth: float = 0.06,
     n_points: int = 200,
     heatmap: bool = False,
+    sort: bool = True,
     ncols: int = 4,
     axes: Axes | Sequence[Axes] | np.ndarray | None = None,
     show: bool | None = None,
@@ -44,7 +47,7 @@ def trends(
     """Plot genes along the branches that :func:`scdeepclust.tl.lineage` found.
 
     One panel a gene, and in it one curve a branch, from the root to a tip and in the colour that the tip has in
-    :func:`scdeepclust.pl.lineage`, but grey where it shares its cells with other branches. All are over the same
+    :func:`scdeepclust.pl.lineage`, but black where it shares its cells with other branches. All are over the same
     pseudotime. A curve is a local linear fit to the cells of the branch, with Gaussian weights, and has a gap where
     there are hardly any; the band is its 95 % confidence interval. It takes cells for independent: those of one animal
     are not, and denoised ones still less, so that it is too narrow.
@@ -68,8 +71,10 @@ def trends(
         Points of a curve.
     heatmap
         Draw one panel a branch instead, with a row a gene: its curve, from its least (0) to its greatest value (1) on
-        all branches that are drawn. Genes are in the order in which they peak on the first branch; the bar on top is
-        the cluster that most cells there belong to.
+        all branches that are drawn. The bar on top is the cluster that most cells there belong to.
+    sort
+        Whether genes of a heatmap are in the order in which they peak, each on the branch where it is highest; otherwise as
+        they are given.
     ncols
         Panels in a row.
     axes
@@ -104,7 +109,7 @@ def trends(
     ['gene0', 'gene1']
     """
     from ..data.checks import several_names
-    from ..data.expression import need_genes
+    from ..data.expression import need_genes, to_be_drawn
 
     record = read_lineage(adata, key)
     genes = list(dict.fromkeys(several_names("genes", genes)))
@@ -112,14 +117,14 @@ def trends(
     need_genes("genes", genes, adata.var_names)
     columns = _branches(adata, record, key, branches)
     names = list(columns)
-    clusters = clusters_of(adata, record)
+    clusters = clusters_of(adata, record, {name for column in columns.values() for name in record["branches"][column]})
     coloring = Coloring.of(adata, clusters.name, clusters=True)
     time = adata.obs[f"{key}_pseudotime"].to_numpy(dtype=float)
     along = adata.obsm[f"{key}_branches"]
     cells = {name: along[column].notna().to_numpy() & np.isfinite(time) for name, column in columns.items()}
     drawn_cells = np.any([*cells.values()], axis=0)
     _need_cells(drawn_cells, key, names)
-    values, unit = _values(adata, genes, layer, drawn_cells)
+    values, unit = to_be_drawn(adata, genes, layer, cells=drawn_cells)
     spread = time[drawn_cells]
     grid = np.linspace(spread.min(), spread.max(), n_points)
     width = max(bandwidth * np.ptp(spread), 1e-9)
@@ -127,7 +132,9 @@ def trends(
     ncols = ncols if axes is None else 1
     if heatmap:
         drawn = _figure.wrapped(names, axes, ncols, (3.0, max(1.2 + ROW * len(genes), 2.4)))
-        _heatmaps(drawn, genes, grid, {name: mean for name, (mean, _) in curves.items()}, ncols)
+        means = {name: mean for name, (mean, _) in curves.items()}
+        order = _by_peak(means) if sort else np.arange(len(genes))
+        _heatmaps(drawn, [genes[i] for i in order], grid, {name: mean[:, order] for name, mean in means.items()}, ncols)
         strips = {name: _strip(time[here], clusters[here], grid, width) for name, here in cells.items()}
         # How wide things are is known once the figure is laid out.
         drawn[0].figure.canvas.figure.draw_without_rendering()
@@ -228,19 +235,6 @@ def _need_cells(cells: np.ndarray, key: str, names: Sequence[str]) -> None:
         raise ValueError(msg)
 
 
-def _values(adata: AnnData, genes: Sequence[str], layer: str | None, cells: np.ndarray) -> tuple[np.ndarray, str]:
-    """Values of genes, cells x genes, and what they are: denoised ones, where there are any of these genes and cells."""
-    from ..data.expression import columns, log_normalised
-
-    if (
-        layer is None
-        and "denoised" in adata.layers
-        and np.isfinite(columns(adata, genes, "denoised", "layer")[cells]).all()
-    ):
-        layer = "denoised"
-    return log_normalised(adata, genes, layer, "layer", cells=cells)
-
-
 def _curve(
     ax: Axes,
     grid: np.ndarray,
@@ -251,7 +245,7 @@ def _curve(
     name: str,
     shared: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    """A curve with its band, and what is common to several branches once, on top, in grey."""
+    """A curve with its band, and what is common to several branches once, on top, in black."""
     common, first = shared
     ax.plot(grid, mean, color=color, linewidth=1.6, label=name)
     _figure.band(ax, grid, np.where(_wider(~common), mean, np.nan), WIDE * error, color)
@@ -288,6 +282,14 @@ def _limits(ax: Axes, values: np.ndarray) -> None:
         ax.set_ylim(0, high if values.any() and high > 0 else 1)
 
 
+def _by_peak(means: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Genes by branch and time of their peak."""
+    heights = np.stack([np.where(np.isfinite(mean), mean, -np.inf) for mean in means.values()])
+    peaks = heights.argmax(1)  # branch x gene
+    highest = heights.max(1).argmax(0)
+    return np.lexsort((peaks[highest, np.arange(len(highest))], highest))
+
+
 def _heatmaps(
     drawn: np.ndarray, genes: Sequence[str], grid: np.ndarray, means: Mapping[str, np.ndarray], ncols: int
 ) -> None:
@@ -297,25 +299,22 @@ def _heatmaps(
     everywhere = everywhere[np.isfinite(everywhere).all(1)]
     low, high = everywhere.min(0, initial=np.inf), everywhere.max(0, initial=-np.inf)
     span = np.maximum(high - low, 1e-12)
-    first = next(iter(means.values()))
-    order = np.argsort(np.where(np.isfinite(first), first, -np.inf).argmax(0), kind="stable")
     cmap, step = mpl.colormaps["magma"].with_extremes(bad=_figure.MISSING), (grid[1] - grid[0]) / 2
     for i, (ax, (name, mean)) in enumerate(zip(drawn, means.items(), strict=True)):
         there = grid[np.isfinite(mean).all(1)]
         extent = (grid[0] - step, grid[-1] + step, len(genes) - 0.5, -0.5)
         style = {"cmap": cmap, "vmin": 0, "vmax": 1, "interpolation": "nearest", "aspect": "auto"}
-        image = ax.imshow(((mean - low) / span).T[order], extent=extent, **style)
+        image = ax.imshow(((mean - low) / span).T, extent=extent, **style)
         if len(there):
             ax.set_xlim(there[0] - step, there[-1] + step)
-        named = [genes[j] for j in order] if i % ncols == 0 else []
+        named = genes if i % ncols == 0 else []
         ax.set_yticks(range(len(named)), named, fontsize="small")
         ax.tick_params(axis="y", length=0)
-        ax.set_title(f"branch to {name}", **_figure.TITLE | {"pad": 26})
+        ax.set_title(f"branch to {_figure.short(name, LONGEST)}", **_figure.TITLE | {"pad": 26})
         ax.spines["left"].set_visible(False)
     label = "expression\n(least to greatest)"
     shrink = 1 if len(drawn) <= ncols or ncols == 1 else 0.5
-    bar = drawn[0].figure.colorbar(image, ax=list(drawn), label=label, aspect=25 * shrink, shrink=shrink)
-    bar.outline.set_visible(False)
+    _figure.bar(drawn[0].figure, image, ax=list(drawn), label=label, aspect=25 * shrink, shrink=shrink)
 
 
 def _strip(time: np.ndarray, clusters: pd.Series, grid: np.ndarray, width: float) -> np.ndarray:
@@ -342,7 +341,9 @@ def _bar(ax: Axes, strip: np.ndarray, grid: np.ndarray, coloring: Coloring) -> N
         line = {"color": coloring.colors[name], "linewidth": 5, "solid_capstyle": "butt", "clip_on": False}
         ax.plot([left, right], [1, 1], transform=offset_copy(above, ax.figure, 0, 4.5, units="points"), **line)
         at = offset_copy(above, ax.figure, 0, 8, units="points")
-        text = ax.text((left + right) / 2, 1, name, transform=at, ha="center", va="bottom", fontsize="x-small")
+        width = np.diff(ax.transData.transform([(left, 1), (right, 1)])[:, 0])[0] * 72 / ax.figure.dpi
+        shown = _figure.short(name, max(int(width / LETTER), FEW_LETTERS))
+        text = ax.text((left + right) / 2, 1, shown, transform=at, ha="center", va="bottom", fontsize="x-small")
         box = text.get_window_extent()
         if box.x0 < used:
             text.remove()

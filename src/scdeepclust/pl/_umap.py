@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from . import _figure
+from . import _figure, _labels
 from ._color import Coloring
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ def umap(
     *,
     key: str = "deepclust",
     basis: str | None = None,
+    layer: str | None = None,
+    legend_loc: Literal["right margin", "on data"] | None = "right margin",
     size: float | None = None,
     ncols: int = 2,
     random_state: int | np.random.Generator | None = 0,
@@ -43,11 +45,16 @@ def umap(
         Cells with clusters, as :func:`scdeepclust.tl.deepclust` leaves them.
     color
         Columns of `obs` or genes to colour cells by, one panel each; None colours by cluster. Categories have the colours
-        of `uns[column + "_colors"]` where these are; counts of genes are log-normalised.
+        of `uns[column + "_colors"]` where these are.
     key
         Which clusters: their `key_added`.
     basis
         Key of `obsm` whose first two columns are drawn instead of a new UMAP, such as `"X_umap"` or `"X_lineage"`.
+    layer
+        Layer with the values of genes. None takes `"denoised"` where there is such a layer, else `X`, of which counts are
+        log-normalised.
+    legend_loc
+        Where the names of categories are: beside the panel, on the cells, or nowhere.
     size
         Area of a cell in points squared; None goes by the number of cells.
     ncols
@@ -83,7 +90,7 @@ def umap(
     ['deepclust', 'cell_type']
     """
     from .. import results
-    from ..data.checks import check_anndata, need_key, several_names
+    from ..data.checks import check_anndata, need_key, one_of, several_names
 
     check_anndata(adata)
     colors = [key] if color is None else several_names("color", color)
@@ -92,21 +99,26 @@ def umap(
         raise ValueError(msg)
     if color is None:
         need_key("key", key, adata.obs, "adata.obs")
-    colorings = [Coloring.named(adata, name, clusters=name == key) for name in colors]
+    one_of("legend_loc", legend_loc, ["right margin", "on data", None])
+    colorings = [Coloring.named(adata, name, clusters=name == key, layer=layer) for name in colors]
     rep = results.embedding_key(adata, key, basis, "basis")
     _figure.check_axes(colors, axes, ncols)
     xy = _coordinates(adata, rep, made=basis is None, random_state=random_state)
-    room = max(coloring.width for coloring in colorings)
+    room = max(0.0 if coloring.colors and legend_loc != "right margin" else coloring.width for coloring in colorings)
     drawn = _figure.wrapped(colors, axes, ncols, (PANEL + room, PANEL))
     size = _figure.point_size(adata.n_obs) if size is None else size
     # Shuffled, so that no cluster hides another.
     order = np.random.default_rng(0).permutation(np.flatnonzero(np.isfinite(xy).all(1)))
     for ax, coloring in zip(drawn, colorings, strict=True):
-        ax.scatter(*xy[order].T, **coloring.style(order), s=size, linewidths=0, rasterized=True)
+        shown = coloring.upwards(order)
+        ax.scatter(*xy[shown].T, **coloring.style(shown), s=size, linewidths=0, rasterized=True)
         ax.set(xticks=[], yticks=[], xlabel="UMAP 1" if basis is None else f"{rep} 1", aspect="equal")
         ax.set_ylabel("UMAP 2" if basis is None else f"{rep} 2")
         ax.set_title(coloring.title, **_figure.TITLE | {"pad": 6})
-        replace(coloring, title="").legend(np.array([[ax]]))
+        if coloring.colors is None or legend_loc == "right margin":
+            replace(coloring, title="").legend(np.array([[ax]]))
+        elif legend_loc == "on data":
+            _labels.on_cells(ax, xy, adata.obs[coloring.title])
     found = _figure.finish(np.atleast_2d(drawn), "umap", axes, show=show, save=save)
     return None if found is None else found[0]
 

@@ -13,13 +13,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# A cluster of fewer cells than neighbours has to have some outside of it, and PAGA is sure of these, as far as they may be. Links
+# that weigh less than one full neighbour in all (UMAP's weights, which fall with the distance) are none.
+LEAST_LINKS = 1.0
+SHARP = (
+    4  # power by which links count less that leave in the middle of a cluster, or arrive there; 2 to 4 differ little
+)
 LEAST_SPREAD = 0.25  # of nine tenths of the cells outside of the root's cluster, as a share of their median pseudotime
 
 
 def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Edges from parent to child, and the clusters with their time.
 
-    At a fork all clusters touch, so that confidence alone would join siblings; a child starts where its parent ends.
+    At a fork all clusters touch, so that confidence alone would join siblings, and, as it is relative to their sizes, the smallest
+    of them first; a child starts where its parent ends, which most cells have to say.
     """
     import scanpy as sc
 
@@ -29,8 +36,8 @@ def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.
     names = list(bare.obs["cluster"].cat.categories)
     codes = bare.obs["cluster"].cat.codes.to_numpy()
     confidence = bare.uns["paga"]["connectivities"].toarray()
-    confidence = np.maximum(confidence, confidence.T)
-    handed_on = _handed_on(bare.obsp["connectivities"], codes, time.to_numpy(), len(names))
+    links, handed_on = _links(bare.obsp["connectivities"], codes, time.to_numpy(), len(names))
+    confidence = np.where(links < LEAST_LINKS, 0.0, np.maximum(confidence, confidence.T))
     median = time.groupby(bare.obs["cluster"], observed=False).median().to_numpy()
     first = codes[bare.uns["iroot"]]
     order = [first, *(c for c in np.argsort(median, kind="stable") if c != first and np.isfinite(median[c]))]
@@ -42,7 +49,7 @@ def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.
             break
         # Where all that a cluster touches is later than itself, the link says more than a hair of time.
         parents = [p for p in parents if order.index(p) < order.index(child)] or parents
-        parent = max(parents, key=lambda p: (confidence[p, child] * handed_on[p, child], confidence[p, child]))
+        parent = max(parents, key=lambda p: (handed_on[p, child], confidence[p, child]))
         edges.append((names[parent], names[child], float(confidence[parent, child])))
         linked.append(child)
         waiting.remove(child)
@@ -85,16 +92,15 @@ def warn_of_far_root(time: np.ndarray, in_root: np.ndarray, name: str) -> None:
         )
 
 
-def _handed_on(graph: object, codes: np.ndarray, time: np.ndarray, n: int) -> np.ndarray:
-    """Clusters x clusters: how late in the one, and how early in the other, cells are that are neighbours."""
+def _links(graph: object, codes: np.ndarray, time: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weight of all links between clusters, and how many lead from late cells of the one to early cells of the other."""
     rank = pd.Series(time).groupby(codes).rank(pct=True).fillna(0.5).to_numpy()
     links = graph.tocoo()
-    i, j = links.row, links.col
-    between = codes[i] != codes[j]
-    i, j = i[between], j[between]
+    between = codes[links.row] != codes[links.col]
+    i, j, weight = links.row[between], links.col[between], links.data[between]
     pair = codes[i].astype(np.int64) * n + codes[j]
-    total = np.bincount(pair, rank[i] * (1 - rank[j]), minlength=n * n)
-    return (total / np.maximum(np.bincount(pair, minlength=n * n), 1)).reshape(n, n)
+    counts = (weight, (rank[i] * (1 - rank[j])) ** SHARP)
+    return tuple(np.bincount(pair, count, minlength=n * n).reshape(n, n) for count in counts)
 
 
 def branches_of(tree: pd.DataFrame, clusters: pd.DataFrame) -> dict[str, list[str]]:
