@@ -141,7 +141,7 @@ def tables():
             "reached": groups["reached"].mean().map("{:.3f}".format),
         }
     )
-    table.index = table.index.map(", ".join)
+    table.index = table.index.map(", ".join).str.replace(r", \d+ fold$", "", regex=True)
     means = rows.groupby("data", sort=False)[["right", "right_paga", "reached"]].mean().round(2)
     return harness.markdown(means.rename(columns={"right_paga": "PAGA"})), harness.markdown(table)
 

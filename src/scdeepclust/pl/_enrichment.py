@@ -88,7 +88,7 @@ def enrichment(
     limit = float(np.clip(np.abs(table["log_odds"]).max(), 1, MOST_ODDS))
     for ax, head in zip(drawn[0], heads, strict=True):
         dots = _dots(ax, table[table["head"] == head], columns, rows[head], limit)
-        ax.set_title(head, **_figure.TITLE)
+        ax.set_title(head, **_figure.TITLE | {"pad": _figure.TITLE["pad"] * _figure.of_usual_size()})
     drawn[0, 0].set_ylabel("cluster")
     extend = "both" if np.abs(table["log_odds"]).max() > limit else "neither"
     where = {"shrink": 0.6, "aspect": 15, "pad": 0.02, "extend": extend}

@@ -23,7 +23,7 @@ TRUNK = "black"
 REACH = 4.0  # bandwidths from which on cells weigh nothing
 WIDE = 1.96  # standard errors to both sides that hold 95 % of what they should
 ROW = 0.2  # of a heatmap, in inches
-LONGEST = 24  # title of a heatmap, in letters
+LONGEST = 20  # title of a heatmap, in letters
 LETTER, FEW_LETTERS = 4.5, 4  # width of a small one, in points; so many may be wider than what they name
 MOST_LINES = 8  # in a column of the legend
 
