@@ -117,18 +117,19 @@ class Coloring:
             return {"c": list(self.values[order])}
         import matplotlib as mpl
 
-        low, high = self._limits
+        low, high, _ = self._limits
         cmap = mpl.colormaps["viridis"].with_extremes(bad=MISSING)
         return {"c": self.values[order], "vmin": low, "vmax": high, "cmap": cmap, "plotnonfinite": True}
 
     @property
-    def _limits(self) -> tuple[float, float]:
-        """Numbers that have the first colour and the last, which a few that are far above all others have, too."""
+    def _limits(self) -> tuple[float, float, bool]:
+        """Numbers that have the first colour and the last, and whether a few far above all others have the last one, too."""
         known = self.values[np.isfinite(self.values)]
         if not len(known):
-            return 0.0, 1.0
-        low, most, high = np.quantile(known, [0, MOST, 1])
-        return float(low), float(most if most > low and high - low > FAR * (most - low) else high)
+            return 0.0, 1.0, False
+        low, most, high = map(float, np.quantile(known, [0, MOST, 1]))
+        beyond = most > low and high - low > FAR * (most - low)
+        return low, most if beyond else high, beyond
 
     @property
     def _named(self) -> dict[str, Any]:
@@ -156,11 +157,13 @@ class Coloring:
                 if axes.size == 1
                 else {"ax": list(axes.flat), "aspect": 30}
             )
-            style, highest = self.style(np.array([], dtype=int)), np.nanmax(self.values, initial=0)
-            shown = ScalarMappable(Normalize(style["vmin"], style["vmax"]), style["cmap"])
-            label = "\n".join(filter(None, (self.title, self.unit)))
-            extend = "max" if highest > style["vmax"] else "neither"
-            _figure.bar(first.figure, shown, label=label, extend=extend, **where)
+            low, high, beyond = self._limits
+            shown = ScalarMappable(Normalize(low, high), self.style(np.array([], dtype=int))["cmap"])
+            where |= {
+                "label": "\n".join(filter(None, (self.title, self.unit))),
+                "extend": "max" if beyond else "neither",
+            }
+            _figure.bar(first.figure, shown, **where)
         elif named := self._named:
             dot = {"marker": "o", "linestyle": "none", "markersize": 5, "markeredgewidth": 0}
             dots = [Line2D([], [], color=color, label=name, **dot) for name, color in named.items()]

@@ -100,7 +100,7 @@ def enrichment(
 
 
 def _table(adata: AnnData, key: str, annotations: str | Sequence[str] | None) -> pd.DataFrame:
-    from ..data.checks import check_anndata, need_key
+    from ..data.checks import check_anndata, need_key, several_names
 
     check_anndata(adata)
     name = key if key in adata.uns and isinstance(adata.uns[key], pd.DataFrame) else f"{key}_enrichment"
@@ -111,7 +111,7 @@ def _table(adata: AnnData, key: str, annotations: str | Sequence[str] | None) ->
         raise ValueError(msg)
     if annotations is None:
         return table
-    wanted = [annotations] if isinstance(annotations, str) else list(annotations)
+    wanted = several_names("annotations", annotations)
     if not wanted:
         msg = "annotations is empty; name annotations that were tested, or leave it out for all."
         raise ValueError(msg)

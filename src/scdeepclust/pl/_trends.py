@@ -210,11 +210,11 @@ def _branches(
     adata: AnnData, record: Mapping[str, Any], key: str, branches: str | Sequence[str] | None
 ) -> dict[str, str]:
     """Column of each branch, by the cluster at its tip: h5ad cannot store a "/" in the name of the one."""
-    from ..data.checks import need_key
+    from ..data.checks import need_key, several_names
 
     need_key("key", f"{key}_branches", adata.obsm, "adata.obsm")
     there = list(adata.obsm[f"{key}_branches"].columns)
-    names = there if branches is None else [branches] if isinstance(branches, str) else list(branches)
+    names = there if branches is None else several_names("branches", branches)
     columns = [str(name).replace("/", "|") for name in names]
     for column in columns:
         need_key("branches", column, there, f"adata.obsm['{key}_branches']")

@@ -45,7 +45,8 @@ def umap(
         Cells with clusters, as :func:`scdeepclust.tl.deepclust` leaves them.
     color
         Columns of `obs` or genes to colour cells by, one panel each; None colours by cluster. Categories have the colours
-        of `uns[column + "_colors"]` where these are.
+        of `uns[column + "_colors"]` where these are. Where a hundredth of the cells is far above all others in a number, they
+        have the last colour, and the bar an arrow.
     key
         Which clusters: their `key_added`.
     basis

@@ -16,9 +16,7 @@ logger = logging.getLogger(__name__)
 # A cluster of fewer cells than neighbours has to have some outside of it, and PAGA is sure of these, as far as they may be. Links
 # that weigh less than one full neighbour in all (UMAP's weights, which fall with the distance) are none.
 LEAST_LINKS = 1.0
-SHARP = (
-    4  # power by which links count less that leave in the middle of a cluster, or arrive there; 2 to 4 differ little
-)
+SHARP = 4  # power by which links that leave or arrive in the middle of a cluster count less; 2 to 4 differ little
 LEAST_SPREAD = 0.25  # of nine tenths of the cells outside of the root's cluster, as a share of their median pseudotime
 
 
