@@ -449,7 +449,12 @@ def test_the_layer_of_a_gene(adata):
         pl.lineage(adata, color="Mpo", layer="none", show=False)
 
 
-@pytest.mark.parametrize("given", [dict, np.asarray], ids=["by name", "array"])
+def mixed(colors):
+    """The first as a word, the others as numbers."""
+    return [to_hex(colors[0]), *colors[1:]]
+
+
+@pytest.mark.parametrize("given", [dict, np.asarray, mixed], ids=["by name", "array", "mixed"])
 def test_colours_of_the_user(adata, given):
     names = [*PARENTS, LOST]
     colors = {name: to_rgb(f"C{i}") for i, name in enumerate(names)}

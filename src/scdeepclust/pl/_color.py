@@ -191,7 +191,7 @@ def _kept(colors: Any, names: Sequence[str], key: str) -> list[str]:
 
     if isinstance(colors, Mapping):
         colors = [colors[name] for name in names] if set(names) <= set(colors) else None
-    if colors is None or np.ndim(colors) == 0 or len(colors) < len(names):
+    if isinstance(colors, str) or not np.iterable(colors) or len(colors) < len(names):
         return []
     wrong = [color for color in colors[: len(names)] if not is_color_like(color)]
     if wrong:
