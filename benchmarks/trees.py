@@ -1,7 +1,7 @@
 """Trees of clusters that `tl.lineage` finds, against known descent: how many clusters have no ancestor that theirs is not.
 
     python benchmarks/trees.py            everything, as in docs/benchmarks.md
-    python benchmarks/trees.py --runs 1   one run of each row instead of three
+    python benchmarks/trees.py --runs 1   one run of each row instead of five
 
 paul15      Clusters of several methods, with their number chosen or given, from the progenitors of megakaryocytes and erythrocytes
             on. Known is what is in every textbook: the ends (erythrocytes, megakaryocytes, basophils, eosinophils, neutrophils,
@@ -10,7 +10,8 @@ krumsiek11  Four ends that come of one progenitor, simulated; clusters of the de
 simulated   `simulate_lineage`, its true segments on principal components, whose sizes are alike or differ tenfold.
 
 A cluster is what most of its cells are. `right` is the share of clusters all of whose ancestors are of theirs, `PAGA` the same for
-the tree in which each follows the earlier cluster of the highest confidence, `reached` the share of cells that a tree reaches.
+the tree in which each follows the earlier cluster of the highest confidence, `reached` the share of cells that a tree reaches. Links
+are wrong whose parent is no ancestor of the child's kind, and unsure where `tl.lineage` tells a second origin.
 Labels are used to score alone. Rows already in the CSV are kept, so an interrupted run goes on; delete the file to start afresh.
 """
 
@@ -27,7 +28,8 @@ sys.path.insert(0, str(HERE))
 import harness  # noqa: E402
 
 CSV = HERE / "results" / "trees.csv"
-COLUMNS = ["data", "clusters", "seed", "n_clusters", "right", "right_paga", "reached"]
+LINKS = ["n_right", "n_right_unsure", "n_wrong", "n_wrong_unsure"]
+COLUMNS = ["data", "clusters", "seed", "n_clusters", "right", "right_paga", "reached", *LINKS]
 CUTS = [
     ("idec", None), ("idec", 8), ("idec", 12), ("idec", 19), ("dec", None), ("dec", 10), ("vade", None), ("vade", 10),
     ("contrastive", None), ("deepwak", None), ("deepwak", 10), ("none", None), ("none", 12),
@@ -73,15 +75,17 @@ def cells_of(data, clusters, seed):
     return adata, {"cell_type": "7MEP"}, None, dict.fromkeys(ENDS, "GMP") | {"Ery": "MEP", "Mk": "MEP", "GMP": "MEP"}
 
 
+def line(name, above):
+    """A name and all that it comes of."""
+    found = [name]
+    while found[-1] in above:
+        found.append(above[found[-1]])
+    return found
+
+
 def right(parent_of, kinds, parents):
     """Share of the clusters with a parent whose ancestors are all of theirs."""
     import numpy as np
-
-    def line(name, above):
-        found = [name]
-        while found[-1] in above:
-            found.append(above[found[-1]])
-        return found
 
     return float(
         np.mean([{kinds[a] for a in line(child, parent_of)} <= set(line(kinds[child], parents)) for child in parent_of])
@@ -104,6 +108,19 @@ def by_confidence(record):
     return found
 
 
+def links(tree, kinds, parents):
+    """Numbers of right and wrong links, and of those among them that are unsure."""
+    import numpy as np
+
+    from scdeepclust.tl._tree import NEARLY
+
+    ends = tree[["parent", "child"]].itertuples(index=False)
+    is_right = np.array([kinds[parent] in line(kinds[child], parents) for parent, child in ends], dtype=bool)
+    unsure = tree["other_share"].to_numpy() >= NEARLY
+    counts = (is_right, is_right & unsure, ~is_right, ~is_right & unsure)
+    return {name: int(count.sum()) for name, count in zip(LINKS, counts, strict=True)}
+
+
 def work(data, clusters, seed):
     """One row."""
     import scdeepclust as sdc
@@ -124,7 +141,7 @@ def work(data, clusters, seed):
         "right": right(tree, kinds, parents),
         "right_paga": right(by_confidence(record), kinds, parents),
         "reached": 1 - record["n_unreachable"] / adata.n_obs,
-    }
+    } | links(record["tree"], kinds, parents)
 
 
 def tables():
@@ -142,13 +159,22 @@ def tables():
         }
     )
     table.index = table.index.map(", ".join).str.replace(r", \d+ fold$", "", regex=True)
-    means = rows.groupby("data", sort=False)[["right", "right_paga", "reached"]].mean().round(2)
-    return harness.markdown(means.rename(columns={"right_paga": "PAGA"})), harness.markdown(table)
+    by_data = rows.groupby("data", sort=False)
+    means = by_data[["right", "right_paga", "reached"]].mean().round(2)
+    counts = by_data[LINKS].sum()
+    named = {
+        "n_right": "right links",
+        "n_right_unsure": "unsure",
+        "n_wrong": "wrong links",
+        "n_wrong_unsure": "unsure of these",
+    }
+    parts = (means.rename(columns={"right_paga": "PAGA"}), counts.rename(columns=named), table)
+    return [harness.markdown(part) for part in parts]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     cuts = [("paul15", CUTS), ("krumsiek11", FOUR)]
     jobs = [(data, f"{method}, {n or 'chosen'}") for data, kinds in cuts for method, n in kinds]

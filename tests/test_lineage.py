@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 
 import scdeepclust as sdc
 from scdeepclust.tl import _fates
-from scdeepclust.tl._tree import directed_tree, warn_of_far_root
+from scdeepclust.tl._tree import EDGE, directed_tree, warn_of_far_root
 
 KEYS = {
     "obs": ["lineage_pseudotime", "lineage_segment"],
@@ -321,6 +321,41 @@ def test_a_root_apart_from_all_others_is_told(tree, caplog):
     assert "its cluster 6 (20 cells) are equally late (pseudotime 0.38 to 0.42)" in caplog.text
 
 
+def in_time(monkeypatch, names, time, links, confidence):
+    """Cells of clusters with links between them, whose pseudotime will be found to be this."""
+    monkeypatch.setattr(scanpy.tl, "dpt", lambda bare, n_dcs: bare.obs.__setitem__("dpt_pseudotime", time))
+    return ad.AnnData(
+        obs=pd.DataFrame({"cluster": pd.Categorical(names)}, index=pd.RangeIndex(len(names)).astype(str)),
+        obsm={"X_diffmap": np.zeros((len(names), 3))},
+        obsp={"connectivities": sparse.csr_matrix(links)},
+        uns={"paga": {"connectivities": sparse.csr_matrix(confidence)}, "iroot": 0},
+    )
+
+
+@pytest.mark.parametrize("second", [0.1, 0.5], ids=["far behind", "near"])
+def test_a_second_origin_is_told_with_what_it_hands_on(monkeypatch, caplog, second):
+    """The last of four clusters touches all others: the first hardly, the next two as often as said."""
+    caplog.set_level("INFO", logger="scdeepclust")
+    rng, n = np.random.default_rng(0), 12
+    names = np.repeat(list("abcd"), n)
+    time = np.repeat([0.0, 0.2, 0.4, 0.8], n) + np.tile(np.linspace(0, 0.1, n), 4)
+    often = np.array([[0, 1, 1, 0.02], [0, 0, 0, second], [0, 0, 0, 0.9], [0, 0, 0, 0]])
+    links = rng.random((4 * n, 4 * n)) < np.kron(often, np.ones((n, n)))
+    links = (links | links.T).astype(float)
+    rank = np.tile(np.arange(1, n + 1) / n, 4)
+    late_to_early = [(names[i], (rank[i] * (1 - rank[j])) ** 4) for i, j in np.argwhere(links) if names[j] == "d"]
+    given = pd.DataFrame(late_to_early, columns=["of", "weight"]).groupby("of")["weight"].sum()
+    tree, _ = directed_tree(in_time(monkeypatch, names, time, links, (often > 0).astype(float)), 3, 0.1)
+    tree = tree.set_index("child")
+    assert tree["parent"].to_dict() == {"b": "a", "c": "a", "d": "c"}
+    assert tree.loc[["b", "c"], ["share", "other", "other_share"]].to_numpy().tolist() == [[1.0, "", 0.0]] * 2
+    assert tree.loc["d", "other"] == "b"
+    np.testing.assert_allclose(tree.loc["d", ["share", "other_share"]].astype(float), given[["c", "b"]] / given.sum())
+    assert ("cluster d follows c" in caplog.text) == (second == 0.5)
+    if second == 0.5:
+        assert f"may come of b ({100 * given['b'] / given.sum():.0f} %)" in caplog.text
+
+
 def test_a_cluster_whose_only_neighbour_is_later_is_reached_all_the_same(monkeypatch):
     """Chain a - c - b in links, and b a hair earlier than c in time."""
     times = {"a": 0.0, "b": 0.5, "c": 0.51, "d": 0.9}
@@ -328,14 +363,8 @@ def test_a_cluster_whose_only_neighbour_is_later_is_reached_all_the_same(monkeyp
     links = np.zeros((4, 4))
     for i, j in ((0, 2), (1, 2)):
         links[i, j] = links[j, i] = 0.6
-    bare = ad.AnnData(
-        obs=pd.DataFrame({"cluster": pd.Categorical(names)}, index=pd.RangeIndex(20).astype(str)),
-        obsm={"X_diffmap": np.zeros((20, 3))},
-        obsp={"connectivities": sparse.csr_matrix(np.kron(links, np.ones((5, 5))))},
-        uns={"paga": {"connectivities": sparse.csr_matrix(links)}, "iroot": 0},
-    )
     time = pd.Series(names).map(times).to_numpy()
-    monkeypatch.setattr(scanpy.tl, "dpt", lambda bare, n_dcs: bare.obs.__setitem__("dpt_pseudotime", time))
+    bare = in_time(monkeypatch, names, time, np.kron(links, np.ones((5, 5))), links)
     tree, clusters = directed_tree(bare, 3, 0.1)
     assert tree[["parent", "child"]].to_numpy().tolist() == [["a", "c"], ["c", "b"]]
     assert clusters["reachable"].to_dict() == {"a": True, "b": True, "c": True, "d": False}
@@ -509,7 +538,7 @@ def test_no_edge_at_all_leaves_the_cluster_of_the_root(plain, tmp_path):
     assert {k: list(v) for k, v in found.uns["lineage"]["branches"].items()} == {"S0": ["S0"]}
     np.testing.assert_array_equal(found.obs["lineage_pseudotime"].notna(), plain.obs["cell_type"] == "S0")
     found.write_h5ad(tmp_path / "a.h5ad")
-    assert list(ad.read_h5ad(tmp_path / "a.h5ad").uns["lineage"]["tree"].columns) == ["parent", "child", "confidence"]
+    assert list(ad.read_h5ad(tmp_path / "a.h5ad").uns["lineage"]["tree"].columns) == EDGE
 
 
 # -------------------------------------------------------------------------------------------------- what goes along

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from scdeepclust import datasets, pl, tl
 from scdeepclust.pl._trends import smooth
+from scdeepclust.tl._tree import EDGE
 
 mpl.use("Agg")
 
@@ -53,7 +54,7 @@ def grown(parents=PARENTS, lost=LOST, seed=0, key="lineage"):
     adata.obs["type"] = pd.Categorical(np.where(time < 0.5, "early", "late"))
     adata.obs[f"{key}_pseudotime"] = time
     adata.obsm[f"X_{key}"] = np.array([at[name] for name in labels]) + rng.normal(0, 0.7, (len(labels), 2))
-    tree = [(parent, child, 1 / (1 + i)) for i, (child, parent) in enumerate(parents.items()) if parent]
+    tree = [(parent, child, 1 / (1 + i), 1.0, "", 0.0) for i, (child, parent) in enumerate(parents.items()) if parent]
     tips = [name for name in parents if name not in parents.values()]
     branches, columns = {}, {}
     for tip in tips:
@@ -77,7 +78,7 @@ def grown(parents=PARENTS, lost=LOST, seed=0, key="lineage"):
     first = names[0]
     adata.uns[key] = {
         "root": {"cell": adata.obs_names[int(np.nanargmin(time))], "cluster": first, "found_by": "gene Cd34"},
-        "tree": pd.DataFrame(tree, columns=["parent", "child", "confidence"]),
+        "tree": pd.DataFrame(tree, columns=EDGE),
         "clusters": clusters,
         "branches": branches,
         "n_unreachable": N if lost else 0,
@@ -310,6 +311,25 @@ def test_widths_are_explained_once(adata):
     assert {"confidence 0.1", "0.5", "1"} <= set(key(on_cells))
     assert key(tree) == ["4 cells", "20 cells"]
     assert "confidence 0.1" in key(pl.lineage(adata, panels="tree", show=False)[0])
+
+
+def test_a_second_origin_is_drawn_where_it_hands_on_a_third(adata):
+    tree = adata.uns["lineage"]["tree"].set_index("child")
+    tree.loc[["d", "e"], ["other", "other_share"]] = [["f", 0.34], ["f", 0.3]]
+    assert not any("other origin" in text for text in key(pl.lineage(adata, show=False)[0]))
+    adata.uns["lineage"]["tree"] = tree.reset_index()
+    axes = pl.lineage(adata, show=False)
+    assert any("other origin" in text for text in key(axes[0]))
+    for ax in axes[[0, 2]]:
+        assert {name for name in edges(ax) if "maybe" in name} == {"maybe f > d"}
+        maybe = edges(ax)["maybe f > d"]
+        assert maybe.get_linestyle() != "-"
+        ends = nodes(ax, [*PARENTS, LOST] if ax is axes[0] else list(PARENTS))
+        ax.figure.draw_without_rendering()
+        first, last = ax.transData.transform(maybe.get_path().vertices[[0, -2]])
+        at = {name: ax.transData.transform(place) for name, place in ends.items()}
+        assert min(at, key=lambda name: np.linalg.norm(at[name] - first)) == "f"
+        assert min(at, key=lambda name: np.linalg.norm(at[name] - last)) == "d"
 
 
 def test_what_cannot_be_reached_is_hollow_and_said(adata):

@@ -41,7 +41,8 @@ def lineage(
     """Plot the tree of clusters that :func:`scdeepclust.tl.lineage` found, on the cells and from left to right.
 
     On the left, the UMAP with its cells by cluster, and the tree over them: a node in the middle (median) of each
-    cluster, and arrows that lead away from the root, as wide as PAGA is confident of them. Beside it, pseudotime on the
+    cluster, and arrows that lead away from the root, as wide as PAGA is confident of them; broken ones come from a second earlier
+    cluster that hands on at least a third of what a cluster gets, which then may come of either. Beside it, pseudotime on the
     same UMAP; where a hundredth of the cells is far later than all others, they have the colour of the latest of these.
     Below, the tree alone: each cluster at the median of its pseudotime, with as much area as it has cells. The arrows say what is linked and where the root is; that one cluster becomes the other is a hypothesis.
 
@@ -95,7 +96,7 @@ def lineage(
     panels = _known(panels)
     reachable = record["clusters"]["reachable"].to_numpy(dtype=bool)
     labels = clusters_of(adata, record, set(record["clusters"].index[reachable]))
-    record = _of_these_cells(record, labels)
+    record = _drawn(record, labels)
     coloring = Coloring.of(adata, labels.name, clusters=True)
     named = color in {None, labels.name}  # by the nodes, so that no legend is needed
     coloring = coloring if named else Coloring.named(adata, color, layer=layer)
@@ -216,11 +217,18 @@ def clusters_of(adata: AnnData, record: Mapping[str, Any], drawn: set[str]) -> p
     return labels
 
 
-def _of_these_cells(record: Mapping[str, Any], labels: pd.Series) -> dict[str, Any]:
-    """The same lineage with the sizes that clusters have now, and without unreached ones that have no cell any more."""
+def _drawn(record: Mapping[str, Any], labels: pd.Series) -> dict[str, Any]:
+    """What is drawn of it: the sizes that clusters have now, no unreached ones without cells, second origins that are near."""
+    from ..tl._tree import NEARLY
+
     sizes = labels.value_counts()
     there = record["clusters"][record["clusters"].index.isin(sizes.index[sizes > 0])]
-    return {**record, "clusters": there.assign(n_cells=sizes[there.index].to_numpy())}
+    tree = record["tree"]
+    return {
+        **record,
+        "clusters": there.assign(n_cells=sizes[there.index].to_numpy()),
+        "tree": tree.assign(other=tree["other"].where(tree["other_share"] >= NEARLY, "")),
+    }
 
 
 def _known(panels: Sequence[str]) -> list[str]:
@@ -292,6 +300,8 @@ def _key(panel: str, record: Mapping[str, Any]) -> list[list[Line2D]]:
     root, clusters = record["root"], record["clusters"]
     how = "" if root["found_by"] == f"cluster {root['cluster']}" else f" ({root['found_by']})"
     rows = [[_tree.root_mark(_figure.short(f"root: {root['cluster']}{how}", LONGEST))], _tree.edge_marks()]
+    if (record["tree"]["other"] != "").any():
+        rows.append([_tree.maybe_mark("other origin: hands on a third or more")])
     lost = clusters[~clusters["reachable"].to_numpy(dtype=bool)]
     if len(lost):
         n_cells = f"({lost['n_cells'].sum():,} cells)"

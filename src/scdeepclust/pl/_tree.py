@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 INK, FAINT = "0.15", "0.55"  # of edges and of what cannot be reached
 THINNEST, THICKEST = 0.5, 2.8  # of an edge, in points: of confidence 0 and 1
+SURE = {"color": INK, "zorder": 4}
+MAYBE = {
+    "color": INK,
+    "zorder": 3.9,
+    "linewidth": 0.9,
+    "linestyle": (0, (2.5, 1.5)),
+}  # of another parent than the tree's
 KEY = (0.1, 0.5, 1.0)  # confidences in the key
 SMALLEST, BIGGEST = 2.2, 6.5  # radius of a node whose area tells its cells, in points
 BOWS = (0.0, 0.25, -0.25, 0.5, -0.5)  # how far edges bend to pass by the nodes of others, in their length
@@ -44,7 +51,7 @@ class Tree:
     reachable
         Whether there is a way from the root.
     edges
-        Parent, child and confidence.
+        Parent, child and confidence, and the other cluster that the child may come of, or "".
     root
         The cluster where it starts.
     """
@@ -93,17 +100,18 @@ def draw(ax: Axes, tree: Tree, xy: np.ndarray, *, elbows: bool = False) -> np.nd
     where = dict(zip(tree.names, range(len(tree.names)), strict=True))
     scale = _laid_out(ax)
     points, along = ax.transData.transform(xy) * scale, np.empty((0, 2))
-    ends = [
-        (where[a], where[b], c) for a, b, c in tree.edges[["parent", "child", "confidence"]].itertuples(index=False)
-    ]
-    bent = [elbows and _is_bent(points[a], points[b], tree.radii[b]) for a, b, _ in ends]
-    for i in np.argsort(np.logical_not(bent), kind="stable"):  # elbows first, for the others to pass by
-        a, b, confidence = ends[i]
+    lines = []
+    for edge in tree.edges.itertuples():
+        a, b = where[edge.parent], where[edge.child]
+        bent = elbows and _is_bent(points[a], points[b], tree.radii[b])
+        lines.append((0 if bent else 1, a, b, {"linewidth": width(edge.confidence)} | SURE))
+        lines += [(2, where[edge.other], b, MAYBE)] if edge.other else []
+    for turn, a, b, line in sorted(lines, key=lambda line: line[0]):  # elbows first, for the others to pass by
         others = np.delete(np.arange(len(points)), [a, b])
-        style, path = _elbow(points[a], points[b]) if bent[i] else _bow(points, tree.radii, along, (a, b), others)
+        style, path = _bow(points, tree.radii, along, (a, b), others) if turn else _elbow(points[a], points[b])
         radii = tree.radii[[a, b]] + [RING * (tree.names[a] == tree.root), 0]
-        name = f"{tree.names[a]} > {tree.names[b]}"
-        _arrow(ax, xy[[a, b]], radii, name, width=width(confidence), style=style)
+        name = f"{'maybe' if line is MAYBE else 'edge'} {tree.names[a]} > {tree.names[b]}"
+        _arrow(ax, xy[[a, b]], radii, name, line, connectionstyle=style)
         along = np.concatenate([along, path])
     _nodes(ax, tree, xy)
     return ax.transData.inverted().transform(along / scale)
@@ -167,25 +175,26 @@ def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.linalg.norm(points[:, None] - others, axis=2).min(1)
 
 
-def _arrow(ax: Axes, ends: np.ndarray, radii: np.ndarray, name: str, *, width: float, style: str) -> None:
+def _arrow(
+    ax: Axes, ends: np.ndarray, radii: np.ndarray, name: str, line: dict[str, Any], *, connectionstyle: str
+) -> None:
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.patheffects import withStroke
 
+    width = line["linewidth"]
     arrow = FancyArrowPatch(
         *ends,
         arrowstyle=f"-|>,head_length={2.6 + 0.4 * width},head_width={1.4 + 0.25 * width}",
-        connectionstyle=style,
+        connectionstyle=connectionstyle,
         mutation_scale=1,
-        linewidth=width,
-        color=INK,
         joinstyle="miter",
         capstyle="butt",
         shrinkA=radii[0],
         shrinkB=radii[1] + width,  # the tip is as far ahead of the path as the line is wide
         path_effects=[withStroke(linewidth=width + 1.6, foreground="white")],
-        zorder=4,
         label=f"_{name}",
-        gid=f"edge {name}",
+        gid=name,
+        **line,
     )
     ax.add_patch(arrow)
 
@@ -223,6 +232,13 @@ def edge_marks() -> list[Line2D]:
     words = ["confidence " * (value == KEY[0]) + f"{value:g}" for value in KEY]
     style = {"color": INK, "solid_capstyle": "butt"}
     return [Line2D([], [], linewidth=width(value), label=word, **style) for value, word in zip(KEY, words, strict=True)]
+
+
+def maybe_mark(label: str) -> Line2D:
+    """For the key: other origins of clusters."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **MAYBE)
 
 
 def size_marks(n_cells: np.ndarray) -> list[Line2D]:

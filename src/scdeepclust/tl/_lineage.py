@@ -95,7 +95,8 @@ def lineage(
     `adata.obsm[key_added + "_fates"]` : :class:`pandas.DataFrame`
         Fate probabilities, cells x tips, where asked.
     `adata.uns[key_added]` : :class:`dict`
-        `"tree"` (parent, child, confidence of each edge), `"clusters"` (cells, median pseudotime, parent, whether
+        `"tree"` (of each edge parent, child, PAGA's confidence, the parent's share of all that earlier clusters hand on to the
+        child, and who hands on most besides, with its share: where that is near, so is another tree), `"clusters"` (cells, median pseudotime, parent, whether
         reachable), `"branches"` (clusters of each, in order), `"connectivities"` (PAGA, clusters x clusters), `"root"`,
         `"n_unreachable"`, `"params"` (of which `"fates"` is the package that found them, None where none did).
 
@@ -121,7 +122,7 @@ def lineage(
     >>> sdc.tl.deepclust(adata, n_clusters=5, pretrain_steps=50, cluster_steps=20, progress=False)
     >>> sdc.tl.lineage(adata, root={"cell_type": "S0"})
     >>> list(adata.uns["lineage"]["tree"].columns)
-    ['parent', 'child', 'confidence']
+    ['parent', 'child', 'confidence', 'share', 'other', 'other_share']
     """
     from .. import results
     from ..arguments import resolve_seed

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EDGE = ["parent", "child", "confidence", "share", "other", "other_share"]
+
 # A cluster of fewer cells than neighbours has to have some outside of it, and PAGA is sure of these, as far as they may be. Links
 # that weigh less than one full neighbour in all (UMAP's weights, which fall with the distance) are none.
 LEAST_LINKS = 1.0
 SHARP = 4  # power by which links that leave or arrive in the middle of a cluster count less; 2 to 4 differ little
+NEARLY = 1 / 3  # of what earlier clusters hand on to one: so much from another than its parent is worth saying
 LEAST_SPREAD = 0.25  # of nine tenths of the cells outside of the root's cluster, as a share of their median pseudotime
 
 
@@ -47,11 +50,19 @@ def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.
             break
         # Where all that a cluster touches is later than itself, the link says more than a hair of time.
         parents = [p for p in parents if order.index(p) < order.index(child)] or parents
-        parent = max(parents, key=lambda p: (handed_on[p, child], confidence[p, child]))
-        edges.append((names[parent], names[child], float(confidence[parent, child])))
+        parent, *others = sorted(parents, key=lambda p: (-handed_on[p, child], -confidence[p, child]))
+        total = handed_on[parents, child].sum()
+        share, *rest = handed_on[[parent, *others], child] / total if total else [np.nan]
+        other = (names[others[0]], float(rest[0])) if rest and rest[0] else ("", 0.0)
+        edges.append((names[parent], names[child], float(confidence[parent, child]), float(share), *other))
         linked.append(child)
         waiting.remove(child)
-    tree = pd.DataFrame(edges, columns=["parent", "child", "confidence"])
+    tree = pd.DataFrame(edges, columns=EDGE)
+    for edge in tree[tree["other_share"] >= NEARLY].itertuples():
+        logger.info(
+            "cluster %s follows %s (%.0f %% of what earlier clusters hand on to it), but may come of %s (%.0f %%)",
+            *(edge.child, edge.parent, 100 * edge.share, edge.other, 100 * edge.other_share),
+        )
     reachable = np.isin(np.arange(len(names)), list(linked))
     bare.obs.loc[~reachable[codes], "dpt_pseudotime"] = np.nan
     parents = dict(zip(tree["child"], tree["parent"], strict=True))
