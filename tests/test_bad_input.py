@@ -229,6 +229,10 @@ def test_several_modalities(counts):
     both = SimpleNamespace(mod={"rna": counts})
     with pytest.raises(TypeError, match=r"adata must be an AnnData, not SimpleNamespace; give one of its modalities"):
         sdc.tl.deepclust(both)
+    with pytest.raises(
+        TypeError, match=r"must be an AnnData, not DataFrame; make one .* with anndata.AnnData\(table\)"
+    ):
+        sdc.tl.deepclust(counts.to_df())
 
 
 def test_genes_marked_by_objects_that_are_true_or_false(counts, few):
@@ -782,7 +786,7 @@ def test_a_layer_that_is_read_is_not_overwritten(counts, refused):
     "front", [sdc.pp.denoise, sdc.pp.neighbors, sdc.tl.n_clusters, sdc.tl.partition_loss, sdc.tl.recut]
 )
 def test_what_is_no_anndata(front):
-    with pytest.raises(TypeError, match="must be an AnnData, not ndarray"):
+    with pytest.raises(TypeError, match=r"must be an AnnData, not ndarray; make one .* with anndata.AnnData\(table\)"):
         front(np.ones((20, 20)))
 
 

@@ -487,6 +487,16 @@ def test_heads_of_cells_that_share_names(types, few):
     assert heads.drop(columns=[]).notna().all(axis=1).sum() == adata.n_obs - 1
 
 
+def test_what_was_found_of_other_clusters_goes_with_them(types, few):
+    adata = types.copy()
+    sdc.tl.deepclust(adata, few("idec"), progress=False)
+    sdc.tl.enrichment(adata, "deepclust", "cell_type")
+    sdc.tl.enrichment(adata, "deepclust", "cell_type", key_added="kept")
+    sdc.tl.deepclust(adata, few("idec"), random_state=1, progress=False)
+    assert "deepclust_enrichment" not in adata.uns
+    assert "kept" in adata.uns
+
+
 def test_a_column_that_no_run_has_left_stays(counts, few):
     counts.obs["deepclust_confidence"] = 1.0
     sdc.tl.deepclust(counts, few("idec"), progress=False)

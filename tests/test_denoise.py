@@ -374,6 +374,9 @@ def test_a_graph_that_did_not_come_along_is_said_to_be_gone(cells):
         KeyError, match=r"neighbors_key='n2s': its graph, .*'n2s_distances'.* is gone.*sdc.pp.neighbors"
     ):
         sdc.pp.denoise(both, progress=False)
+    both.uns["neighbors"] = both.uns.pop("n2s")
+    with pytest.raises(KeyError, match=r"is gone.* with sc.pp.neighbors\(adata\), or leave neighbors_key out"):
+        sdc.pp.denoise(both, neighbors_key="neighbors", progress=False)
 
 
 def test_negative_values_are_refused(cells):

@@ -122,6 +122,7 @@ REFUSED = {
     "missing": ({"annotations": "typ"}, r"annotations='typ' is not in adata.obs"),
     "no clusters": ({"key": "leiden"}, r"key='leiden' is not in adata.obs"),
     "bad key": ({"key_added": "a/b"}, r"key_added='a/b' must be"),
+    "no cell in a cluster": ({"key": "none"}, r"key='none' has no label for any cell"),
     "key of numbers": (
         {"key": "number"},
         r"key='number' holds 300 different values for 300 cells, which is no partition",

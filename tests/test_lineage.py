@@ -153,7 +153,7 @@ def test_monocytes_and_neutrophils_do_not_come_of_basophils():
             above = parent[above]
 
 
-def test_an_island_of_fewer_cells_than_neighbours_is_linked_to_nothing(tree):
+def test_an_island_of_fewer_cells_than_neighbours_is_linked_to_nothing(tree, caplog):
     """Each of its cells has to have neighbours outside of it, which is no link."""
     far = np.flatnonzero(tree.obs["cell_type"] == "S2")[:8]
     tree.obsm["X_pca"][far, 0] += 1e3
@@ -163,6 +163,9 @@ def test_an_island_of_fewer_cells_than_neighbours_is_linked_to_nothing(tree):
     assert found["connectivities"].max(0)[list(found["clusters"].index).index("island")] > 0.5  # PAGA is sure of it
     assert found["clusters"]["reachable"].to_dict() == {"S0": True, "S1": True, "S2": True, "island": False}
     assert found["n_unreachable"] == 8
+    assert "They have next to no neighbours among the others" in caplog.text
+    anyway = order(tree, root={"cluster": "S0"}, min_confidence=0).uns["lineage"]
+    pd.testing.assert_frame_equal(anyway["tree"], found["tree"])
 
 
 def test_a_cluster_in_the_middle_can_be_the_root(known):
@@ -530,6 +533,7 @@ def test_weak_edges_are_cut(known, caplog):
     assert found["n_unreachable"] >= found["clusters"].loc[lost, "n_cells"]
     np.testing.assert_array_equal(found["connectivities"], record["connectivities"])
     assert lost in caplog.text
+    assert "A lower min_confidence, or more neighbours, links more" in caplog.text
 
 
 def test_no_edge_at_all_leaves_the_cluster_of_the_root(plain, tmp_path):
@@ -600,7 +604,7 @@ def test_a_single_cluster_is_no_lineage(tree):
     tree.obs["k"], tree.obs["none"] = "a", pd.Categorical([None] * 150)
     with pytest.raises(ValueError, match="key='k' has 1 cluster"):
         order(tree, "k")
-    with pytest.raises(ValueError, match="key='none' has 0 cluster"):
+    with pytest.raises(ValueError, match="key='none' has no label for any cell; name another"):
         order(tree, "none")
 
 
@@ -672,11 +676,11 @@ def test_a_data_frame_serves_as_embedding(tree, plain, same):
     ("arguments", "error", "words"),
     [
         ({"key": "leiden"}, KeyError, "key='leiden' is not in adata.obs; there are: 'cell_type'"),
-        ({"use_rep": "X_scvi"}, KeyError, "use_rep='X_scvi' is not in adata.obsm; there are: 'X_pca'"),
+        ({"use_rep": "X_scvi"}, KeyError, "use_rep='X_scvi' is not in adata.obsm; there are: 'X_pca', 'X_l_diffmap'"),
         (
             {"use_rep": None},
             KeyError,
-            r"no embedding of key='cell_type' in adata.obsm; name one with use_rep= \('X_pca'\)",
+            r"no embedding of key='cell_type' in adata.obsm; name one with use_rep= \('X_pca', 'X_l_diffmap'\)",
         ),
         (
             {"key": "pseudotime", "use_rep": "X_pca"},
@@ -684,6 +688,9 @@ def test_a_data_frame_serves_as_embedding(tree, plain, same):
             "key='pseudotime' holds .* different values .* is no partition",
         ),
         ({"key_added": "a/b"}, ValueError, "key_added='a/b'"),
+        ({"key_added": "pca"}, ValueError, "key_added='pca' would overwrite 'X_pca'"),
+        ({"use_rep": "X_l_diffmap", "key_added": "l"}, ValueError, "key_added='l' would overwrite 'X_l_diffmap'"),
+        ({"key": "l_segment", "key_added": "l"}, ValueError, "key_added='l' would overwrite 'l_segment'"),
         ({"key_added": ""}, ValueError, "key_added=''"),
         ({"n_neighbors": 0}, ValueError, "n_neighbors"),
         ({"n_neighbors": 1}, ValueError, "n_neighbors"),
@@ -695,9 +702,10 @@ def test_a_data_frame_serves_as_embedding(tree, plain, same):
     ],
     ids=str,
 )
-def test_wrong_arguments_are_named(plain, arguments, error, words):
+def test_wrong_arguments_are_named(tree, arguments, error, words):
+    tree.obsm["X_l_diffmap"], tree.obs["l_segment"] = tree.obsm["X_pca"], tree.obs["cell_type"]
     with pytest.raises(error, match=words):
-        order(plain, **arguments)
+        order(tree, **arguments)
 
 
 def test_what_is_no_anndata_is_refused(plain):

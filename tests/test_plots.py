@@ -621,6 +621,11 @@ def test_umap_in_the_colours_of_a_gene(genes):
     shown = ax.collections[0].get_array()
     assert list(shown) == sorted(genes.layers["denoised"][:, 0])  # the highest on top
     assert [child.get_ylabel() for child in ax.child_axes] == ["denoised"]
+    genes.obsm["X_xy"][7], genes.layers["denoised"][7] = np.nan, np.nan  # as of a cell without counts
+    for layer in (None, "denoised"):
+        (ax,) = pl.umap(genes, "Gata1", layer=layer, basis="X_xy", show=False)
+        assert [child.get_ylabel() for child in ax.child_axes] == ["denoised"]
+    genes.obsm["X_xy"][7] = 0
     del genes.layers["denoised"]
     (ax,) = pl.umap(genes, "Gata1", basis="X_xy", show=False)
     np.testing.assert_allclose(np.sort(ax.collections[0].get_array()), np.sort(logged(genes)[:, 0]), rtol=1e-6)
@@ -676,6 +681,8 @@ def test_umap_leaves_out_cells_without_an_embedding():
         ({"basis": "k"}, KeyError, "basis='k' is not in adata.obsm"),
         ({"key": "depth"}, KeyError, "no embedding of key='depth' in adata.obsm; name one with basis= .'X_deepclust'"),
         ({"color": 3}, TypeError, "color=3 must be a name or a list of names"),
+        ({"color": ["depth", None]}, TypeError, "color holds None, which is no name"),
+        ({"color": [["depth"]]}, TypeError, r"color holds \['depth'\], which is no name"),
         ({"ncols": 0}, ValueError, "ncols=0 must be"),
         ({"basis": "X_one"}, ValueError, "has no two columns"),
         ({"axes": [1, 2]}, ValueError, "axes holds 2, but 1 are needed"),

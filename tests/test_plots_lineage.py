@@ -226,6 +226,9 @@ def test_an_absent_lineage_is_said(adata, draw):
         draw(adata, key="absent", show=False)
     with pytest.raises(ValueError, match=r"adata.uns\['neighbors'\] holds no lineage; run sdc.tl.lineage\(adata, "):
         draw(adata, key="neighbors", show=False)
+    adata.uns["old"] = adata.uns["lineage"] | {"tree": adata.uns["lineage"]["tree"][["parent", "child", "confidence"]]}
+    with pytest.raises(ValueError, match=r"adata.uns\['old'\] holds no lineage"):
+        draw(adata, key="old", show=False)
     with pytest.raises(TypeError, match="adata must be an AnnData"):
         draw(np.ones(3), show=False)
     assert not plt.get_fignums(), "nothing is left half drawn"
@@ -244,6 +247,10 @@ def test_clusters_that_have_changed_are_refused(adata, draw):
         ValueError,
         match=r"adata.obs\['cluster'\] has changed .*renamed \(new are 'new', gone 'f'\); run sdc.tl.lineage again",
     ):
+        draw(changed, show=False)
+    changed = adata.copy()
+    changed.obs.loc[changed.obs["cluster"] == "f", "cluster"] = ["a"] + ["f"] * (N - 1)
+    with pytest.raises(ValueError, match="has changed since the lineage was found: there are other cells"):
         draw(changed, show=False)
     del adata.obs["cluster"]
     with pytest.raises(KeyError, match=r"'cluster' is not in adata.obs"):
@@ -461,6 +468,14 @@ def test_colours_of_a_tree_alone_are_explained(adata):
     assert [text.get_text() for text in ax.get_legend().get_texts()][:2] == ["early", "late"]
 
 
+def test_a_cell_that_is_not_drawn_needs_no_denoised_value(adata):
+    adata.layers["denoised"] = adata.X.toarray()
+    adata.layers["denoised"][3] = np.nan
+    adata.obsm["X_lineage"][3] = np.nan
+    ax = pl.lineage(adata, color="Gata1", panels="clusters", show=False)[0]
+    assert [child.get_ylabel() for child in ax.child_axes] == ["Gata1\ndenoised"]
+
+
 def test_the_layer_of_a_gene(adata):
     adata.layers["twice"] = adata.X.toarray() * 2.5
     ax = pl.lineage(adata, color="Mpo", layer="twice", panels="clusters", show=False)[0]
@@ -587,6 +602,7 @@ def test_time_that_goes_back_is_drawn_so(adata):
             r"color='leiden' is no column of adata.obs \(there are: 'cluster', 'type'.* and no gene",
         ),
         ({"panels": ["umap"]}, ValueError, r"panels=\['umap'\]: give one or more of 'clusters', 'pseudotime', 'tree'"),
+        ({"color": ["cluster", "type"]}, TypeError, r"color=\['cluster', 'type'\] must be one name"),
         ({"panels": []}, ValueError, r"panels=\[\]"),
         ({"panels": ["tree", "tree"]}, ValueError, r"each once"),
     ],

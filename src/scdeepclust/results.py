@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 NOISE = "noise"  # the category of cells that belong nowhere
 FORMS = ("X_{}", "X_{}_before", "{}_proba", "{}_heads", "{}_fine", "{}_confidence")  # of what is stored beside a key
+ENRICHMENT = "{}_enrichment"  # of these clusters, in `uns`
 RECORDED = (
     *("scdeepclust", "anndata", "igraph", "kmedoids", "numba", "numpy", "pandas", "scanpy"),
     *("scikit-learn", "scikit-misc", "scipy", "scvi-tools", "torch"),
@@ -38,7 +39,9 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in RECORDED}}
 
 
-def check_key(key_added: str, *, argument: str = "key_added", reads: Iterable[Any] = ()) -> None:
+def check_key(
+    key_added: str, *, argument: str = "key_added", reads: Iterable[Any] = (), forms: Iterable[str] = FORMS
+) -> None:
     """Refuse a key that h5ad cannot store, and one whose results would take the place of what is read.
 
     Parameters
@@ -49,6 +52,8 @@ def check_key(key_added: str, *, argument: str = "key_added", reads: Iterable[An
         What it is called.
     reads
         Names in `obs`, `obsm` or `uns` of what the results are made of; others, such as None, are passed over.
+    forms
+        Of the names that are written beside the key.
 
     Raises
     ------
@@ -58,7 +63,7 @@ def check_key(key_added: str, *, argument: str = "key_added", reads: Iterable[An
     if not isinstance(key_added, str) or not key_added or "/" in key_added:
         msg = f"{argument}={key_added!r} must be a non-empty string without '/': h5ad files cannot store such a key."
         raise ValueError(msg)
-    written = {key_added, *(form.format(key_added) for form in FORMS)}
+    written = {key_added, *(form.format(key_added) for form in forms)}
     lost = [name for name in reads if isinstance(name, str) and name in written]
     if lost:
         msg = f"{argument}={key_added!r} would overwrite {lost[0]!r}, which is read; give another name."
@@ -178,6 +183,7 @@ def forget_clusters(adata: AnnData, key: str) -> None:
     if isinstance(record, Mapping) and "n_clusters" in record:
         beside = [form.format(key) for form in FORMS]
         forget(adata, key, obs=beside, obsm=beside)
+        adata.uns.pop(ENRICHMENT.format(key), None)
 
 
 def partitions(adata: AnnData, key: str, argument: str = "key") -> dict[str, pd.Series]:
@@ -214,8 +220,11 @@ def sizes(adata: AnnData, key: str) -> dict[str, int]:
 
 
 def check_partition(argument: str, name: str, column: pd.Series) -> None:
-    """Refuse a column that puts no cells together, such as one of numbers."""
+    """Refuse a column without labels, and one that puts no cells together, such as one of numbers."""
     known = column.dropna()
+    if not len(known):
+        msg = f"{argument}={name!r} has no label for any cell; name another."
+        raise ValueError(msg)
     if known.nunique() > max(1, len(known) / 2):
         msg = (
             f"{argument}={name!r} holds {known.nunique()} different values for {len(known)} cells, which is no partition; name "
@@ -237,9 +246,6 @@ def codes_of_partitions(adata: AnnData, keys: Sequence[str], argument: str) -> d
     found = {}
     for key in keys:
         for name, column in partitions(adata, key, argument).items():
-            if column.isna().all():
-                msg = f"{argument}={name!r} has no label for any cell; leave it out."
-                raise ValueError(msg)
             check_partition(argument, name, column)
             used = column.astype("category").cat.remove_unused_categories()
             found[name if name == key else f"{key} {name}"] = used.cat.codes.to_numpy(dtype=np.int64)

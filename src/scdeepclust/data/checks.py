@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +32,18 @@ def one_name(argument: str, key: Any) -> None:
 
 
 def several_names(argument: str, names: Any, *, single: bool = True) -> list:
-    """A list of names; a `single` one by itself is a list of one."""
+    """A list of names; a `single` one by itself is a list of one. None is no name."""
     if single and isinstance(names, str):
         return [names]
     if isinstance(names, str) or not np.iterable(names):
         msg = f"{argument}={names!r} must be {'a name or ' * single}a list of names."
         raise TypeError(msg)
-    return list(names)
+    names = list(names)
+    for name in names:
+        if name is None or not isinstance(name, Hashable):
+            msg = f"{argument} holds {name!r}, which is no name."
+            raise TypeError(msg)
+    return names
 
 
 def need_key(
@@ -81,8 +86,11 @@ def check_anndata(adata: Any, *, copy: bool = False) -> None:
     from anndata import AnnData
 
     if not isinstance(adata, AnnData):
-        several = hasattr(adata, "mod")  # as MuData has
-        what = "give one of its modalities, such as mdata['rna']" if several else "read a file with anndata.read_h5ad"
+        what = "read a file with anndata.read_h5ad"
+        if isinstance(getattr(adata, "mod", None), Mapping):  # as of MuData
+            what = "give one of its modalities, such as mdata['rna']"
+        elif isinstance(adata, pd.DataFrame | np.ndarray) or sparse.issparse(adata):
+            what = "make one of a table of cells x genes with anndata.AnnData(table)"
         msg = f"adata must be an AnnData, not {type(adata).__name__}; {what} first."
         raise TypeError(msg)
     if copy and adata.isbacked:

@@ -67,8 +67,16 @@ class Coloring:
         return cls(key, values, colors | ({nothing: MISSING} if (codes < 0).any() else {}), absent)
 
     @classmethod
-    def named(cls, adata: AnnData, name: str | None, *, clusters: bool = False, layer: str | None = None) -> Coloring:
-        """Colours by a column of `obs`, else by a gene."""
+    def named(
+        cls,
+        adata: AnnData,
+        name: str | None,
+        *,
+        clusters: bool = False,
+        layer: str | None = None,
+        cells: np.ndarray | slice = slice(None),
+    ) -> Coloring:
+        """Colours by a column of `obs`, else by a gene, of which `cells` need values."""
         from ..data.checks import listing, one_name
         from ..data.expression import nearest, need_genes, to_be_drawn
 
@@ -82,7 +90,7 @@ class Coloring:
             )
             raise KeyError(msg)
         need_genes("color", [name], adata.var_names)
-        values, unit = to_be_drawn(adata, [name], layer)
+        values, unit = to_be_drawn(adata, [name], layer, cells=cells)
         return cls(name, values[:, 0], None, unit=unit)
 
     @property

@@ -47,7 +47,7 @@ def gene_pairs(
         which is what denoised values are.
     color
         Column of `obs` to colour cells by: categories, in the colours of `uns[color + "_colors"]` where these are,
-        or numbers.
+        or numbers; or a gene, by its denoised values where there is such a layer, else as in `X`.
     size
         Area of a point in points squared; None goes by the number of cells.
     axes
@@ -89,7 +89,7 @@ def gene_pairs(
     tables = [before, _denoised(adata, genes, layer)]
     values = [dict(zip(genes, table.T, strict=True)) for table in tables]
     coloring = Coloring.named(adata, color)
-    order = np.random.default_rng(0).permutation(adata.n_obs)  # so that no category hides the others
+    order = coloring.upwards(np.random.default_rng(0).permutation(adata.n_obs))  # so that no category hides the others
     names = [f"{x} and {y}, {when}" for x, y in pairs for when in ("before", "after")]
     drawn = _figure.panels(names, axes, n_rows=len(pairs), size=(3.2, 3.0))
     size = _figure.point_size(adata.n_obs) if size is None else size

@@ -40,7 +40,7 @@ def lineage(
 ) -> np.ndarray | None:
     """Plot the tree of clusters that :func:`scdeepclust.tl.lineage` found, on the cells and from left to right.
 
-    On the left, the UMAP with its cells by cluster, and the tree over them: a node in the middle (median) of each
+    On the left, the UMAP with its cells by cluster, and the tree over them: a node at the cell in the middle (nearest the median) of each
     cluster, and arrows that lead away from the root, as wide as PAGA is confident of them; broken ones come from a second earlier
     cluster that hands on at least a third of what a cluster gets, which then may come of either. Beside it, pseudotime on the
     same UMAP; where a hundredth of the cells is far later than all others, they have the colour of the latest of these.
@@ -92,15 +92,20 @@ def lineage(
     >>> [ax.get_title("left") for ax in axes]
     ['deepclust', 'pseudotime', 'tree']
     """
+    from ..data.checks import one_name
+
     record = read_lineage(adata, key)
     panels = _known(panels)
     reachable = record["clusters"]["reachable"].to_numpy(dtype=bool)
     labels = clusters_of(adata, record, set(record["clusters"].index[reachable]))
     record = _drawn(record, labels)
     coloring = Coloring.of(adata, labels.name, clusters=True)
+    one_name("color", color)
     named = color in {None, labels.name}  # by the nodes, so that no legend is needed
-    coloring = coloring if named else Coloring.named(adata, color, layer=layer)
-    tree, xy = _as_tree(record, labels, coloring), np.asarray(adata.obsm[f"X_{key}"], dtype=float)
+    xy = np.asarray(adata.obsm[f"X_{key}"], dtype=float)
+    cells = np.isfinite(xy).all(1)
+    coloring = coloring if named else Coloring.named(adata, color, layer=layer, cells=cells)
+    tree = _as_tree(record, labels, coloring)
     keys = {name: _key(name, record) for name in panels}
     if "clusters" in keys and "tree" in keys:
         keys["tree"] = keys["tree"][:1]  # the rest is said already
@@ -176,7 +181,8 @@ def read_lineage(adata: AnnData, key: str) -> Mapping[str, Any]:
     check_anndata(adata)
     need_key("key", key, adata.uns, "adata.uns", first="sdc.tl.lineage(adata)")
     record = adata.uns[key]
-    if not isinstance(record, Mapping) or not {"tree", "clusters", "branches", "root", "params"} <= set(record):
+    parts = {"tree", "clusters", "branches", "root", "params"}
+    if not isinstance(record, Mapping) or not parts <= set(record) or "other" not in record["tree"]:
         msg = (
             f"adata.uns[{key!r}] holds no lineage; run sdc.tl.lineage(adata, root=..., key_added={key!r}), or name the "
             "key that it was given."
@@ -204,12 +210,16 @@ def clusters_of(adata: AnnData, record: Mapping[str, Any], drawn: set[str]) -> p
     need_key("the clusters of this lineage: key", key, adata.obs, "adata.obs")
     labels = results.clusters(adata, key).astype("category").cat
     labels = labels.rename_categories([str(name) for name in labels.categories])
+    sizes = labels.value_counts().reindex(record["clusters"].index, fill_value=0)
     now, then = set(labels.dropna().unique()), set(record["clusters"].index)
     if new := now - then:
         msg = (
             f"adata.obs[{key!r}] has changed since the lineage was found, or its clusters were renamed (new are "
             f"{listing(sorted(new))}, gone {listing(sorted(then - now))}); run sdc.tl.lineage again."
         )
+        raise ValueError(msg)
+    if (sizes > record["clusters"]["n_cells"]).any():  # cells may be left out, and none come
+        msg = f"adata.obs[{key!r}] has changed since the lineage was found: there are other cells in its clusters; run sdc.tl.lineage again."
         raise ValueError(msg)
     if lost := drawn - now:
         msg = f"Clusters {listing(sorted(lost))} of the lineage have no cells here; run sdc.tl.lineage(adata) again."

@@ -73,8 +73,8 @@ def trends(
         Draw one panel a branch instead, with a row a gene: its curve, from its least (0) to its greatest value (1) on
         all branches that are drawn. The bar on top is the cluster that most cells there belong to.
     sort
-        Whether genes of a heatmap are in the order in which they peak, each on the branch where it is highest; otherwise as
-        they are given.
+        Whether genes of a heatmap are put together by the branch where they are highest, and there in the order in which
+        they peak; otherwise they are as given.
     ncols
         Panels in a row.
     axes
@@ -122,6 +122,7 @@ def trends(
     time = adata.obs[f"{key}_pseudotime"].to_numpy(dtype=float)
     along = adata.obsm[f"{key}_branches"]
     cells = {name: along[column].notna().to_numpy() & np.isfinite(time) for name, column in columns.items()}
+    _figure.check_axes(names if heatmap else genes, axes, ncols)
     drawn_cells = np.any([*cells.values()], axis=0)
     _need_cells(drawn_cells, key, names)
     values, unit = to_be_drawn(adata, genes, layer, cells=drawn_cells)

@@ -101,8 +101,10 @@ def umap(
     if color is None:
         need_key("key", key, adata.obs, "adata.obs")
     one_of("legend_loc", legend_loc, ["right margin", "on data", None])
-    colorings = [Coloring.named(adata, name, clusters=name == key, layer=layer) for name in colors]
     rep = results.embedding_key(adata, key, basis, "basis")
+    places = np.asarray(adata.obsm[rep], dtype=np.float32).reshape(adata.n_obs, -1)
+    cells = np.isfinite(places if basis is None else places[:, :2]).all(1)
+    colorings = [Coloring.named(adata, name, clusters=name == key, layer=layer, cells=cells) for name in colors]
     _figure.check_axes(colors, axes, ncols)
     xy = _coordinates(adata, rep, made=basis is None, random_state=random_state)
     room = max(0.0 if coloring.colors and legend_loc != "right margin" else coloring.width for coloring in colorings)

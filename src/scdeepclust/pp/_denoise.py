@@ -175,7 +175,8 @@ def _check_graph(adata: AnnData, key: str) -> None:
     if adata.uns[key]["distances_key"] not in adata.obsp:
         msg = (
             f"neighbors_key={key!r}: its graph, adata.obsp[{adata.uns[key]['distances_key']!r}], is gone, as after cells were "
-            "concatenated; find neighbours again, with sdc.pp.neighbors(adata)."
+            f"concatenated; find neighbours again, with {'sdc' if key == 'n2s' else 'sc'}.pp.neighbors(adata)"
+            f"{'' if key == 'n2s' else ', or leave neighbors_key out'}."
         )
         raise KeyError(msg)
 

@@ -87,7 +87,7 @@ def enrichment(
     if key_added is None and "/" in str(key):
         msg = f"key={key!r} has a '/', which h5ad files cannot store in the name of the result; give one by key_added=."
         raise ValueError(msg)
-    key_added = f"{key}_enrichment" if key_added is None else key_added
+    key_added = results.ENRICHMENT.format(key) if key_added is None else key_added
     results.check_key(key_added, reads=[key])
     annotations = list(dict.fromkeys(several_names("annotations", annotations)))
     if not annotations:

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FEWEST_CELLS = 10
+FORMS = (
+    "{}_pseudotime",
+    "{}_segment",
+    "{}_branches",
+    "{}_fates",
+    "X_{}",
+    "X_{}_diffmap",
+)  # of what is stored beside a key
 
 
 def lineage(
@@ -95,8 +103,9 @@ def lineage(
     `adata.obsm[key_added + "_fates"]` : :class:`pandas.DataFrame`
         Fate probabilities, cells x tips, where asked.
     `adata.uns[key_added]` : :class:`dict`
-        `"tree"` (of each edge parent, child, PAGA's confidence, the parent's share of all that earlier clusters hand on to the
-        child, and who hands on most besides, with its share: where that is near, so is another tree), `"clusters"` (cells, median pseudotime, parent, whether
+        `"tree"` (of each edge parent, child, PAGA's confidence, the parent's share of what earlier clusters that the child is
+        linked to hand on to it, NaN where that is nothing, and who hands on most besides, with its share: where that is near,
+        so is another tree), `"clusters"` (cells, median pseudotime, parent, whether
         reachable), `"branches"` (clusters of each, in order), `"connectivities"` (PAGA, clusters x clusters), `"root"`,
         `"n_unreachable"`, `"params"` (of which `"fates"` is the package that found them, None where none did).
 
@@ -136,7 +145,7 @@ def lineage(
     check_anndata(adata, copy=copy)
     need_key("key", key, adata.obs, "adata.obs", first="sdc.tl.deepclust(adata)")
     rep = results.embedding_key(adata, key, use_rep, "use_rep", before=True)
-    results.check_key(key_added, reads=[key, rep])
+    results.check_key(key_added, reads=[key, rep], forms=FORMS)
     _check(n_neighbors, n_dcs, min_confidence, fates)
     seed = resolve_seed(random_state)
     bare, where = _clustered(adata, key, rep)

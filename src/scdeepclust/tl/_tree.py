@@ -38,23 +38,20 @@ def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.
     codes = bare.obs["cluster"].cat.codes.to_numpy()
     confidence = bare.uns["paga"]["connectivities"].toarray()
     links, handed_on = _links(bare.obsp["connectivities"], codes, time.to_numpy(), len(names))
-    confidence = np.where(links < LEAST_LINKS, 0.0, np.maximum(confidence, confidence.T))
+    confidence = np.maximum(confidence, confidence.T)
+    touches = (links >= LEAST_LINKS) & (confidence >= min_confidence)
     median = time.groupby(bare.obs["cluster"], observed=False).median().to_numpy()
     first = codes[bare.uns["iroot"]]
     order = [first, *(c for c in np.argsort(median, kind="stable") if c != first and np.isfinite(median[c]))]
     edges, linked, waiting = [], [first], order[1:]
     while waiting:
-        touching = [(c, [p for p in linked if confidence[p, c] >= min_confidence]) for c in waiting]
+        touching = [(c, [p for p in linked if touches[p, c]]) for c in waiting]
         child, parents = next(((c, parents) for c, parents in touching if parents), (None, []))
         if child is None:
             break
         # Where all that a cluster touches is later than itself, the link says more than a hair of time.
         parents = [p for p in parents if order.index(p) < order.index(child)] or parents
-        parent, *others = sorted(parents, key=lambda p: (-handed_on[p, child], -confidence[p, child]))
-        total = handed_on[parents, child].sum()
-        share, *rest = handed_on[[parent, *others], child] / total if total else [np.nan]
-        other = (names[others[0]], float(rest[0])) if rest and rest[0] else ("", 0.0)
-        edges.append((names[parent], names[child], float(confidence[parent, child]), float(share), *other))
+        edges.append(_edge(child, parents, names, confidence, handed_on))
         linked.append(child)
         waiting.remove(child)
     tree = pd.DataFrame(edges, columns=EDGE)
@@ -77,14 +74,26 @@ def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.
     )
     warn_of_far_root(bare.obs["dpt_pseudotime"].to_numpy(), codes == first, names[first])
     if n_unreachable := int(bare.obs["dpt_pseudotime"].isna().sum()):
+        weak = ((links >= LEAST_LINKS) & ~touches)[np.ix_(reachable, ~reachable)].any()
         logger.warning(
-            "%d of %d cells cannot be reached from the root (clusters %s); their pseudotime is NaN. A lower "
-            "min_confidence, or more neighbours, links more.",
+            "%d of %d cells cannot be reached from the root (clusters %s); their pseudotime is NaN. %s",
             n_unreachable,
             bare.n_obs,
             ", ".join(n for n, r in zip(names, reachable, strict=True) if not r) or "in part",
+            "A lower min_confidence, or more neighbours, links more."
+            if weak
+            else "They have next to no neighbours among the others; only with more neighbours might they be linked.",
         )
     return tree, clusters
+
+
+def _edge(child: int, parents: list[int], names: list[str], confidence: np.ndarray, handed_on: np.ndarray) -> tuple:
+    """From the cluster that hands most on to this one, and who comes next."""
+    parent, *others = sorted(parents, key=lambda p: (-handed_on[p, child], -confidence[p, child]))
+    total = handed_on[parents, child].sum()
+    share, second = (float(handed_on[p, child] / total) if total else np.nan for p in (parent, (others or [parent])[0]))
+    other = (names[others[0]], second) if others and second > 0 else ("", 0.0)
+    return (names[parent], names[child], float(confidence[parent, child]), share, *other)
 
 
 def warn_of_far_root(time: np.ndarray, in_root: np.ndarray, name: str) -> None:
