@@ -19,12 +19,7 @@ if TYPE_CHECKING:
 INK, FAINT = "0.15", "0.55"  # of edges and of what cannot be reached
 THINNEST, THICKEST = 0.5, 2.8  # of an edge, in points: of confidence 0 and 1
 SURE = {"color": INK, "zorder": 4}
-MAYBE = {
-    "color": INK,
-    "zorder": 3.9,
-    "linewidth": 0.9,
-    "linestyle": (0, (2.5, 1.5)),
-}  # of another parent than the tree's
+MAYBE = {"color": INK, "zorder": 3.9, "linewidth": 0.9, "linestyle": (0, (2.5, 1.5))}  # of a second origin
 KEY = (0.1, 0.5, 1.0)  # confidences in the key
 SMALLEST, BIGGEST = 2.2, 6.5  # radius of a node whose area tells its cells, in points
 BOWS = (0.0, 0.25, -0.25, 0.5, -0.5)  # how far edges bend to pass by the nodes of others, in their length

@@ -102,11 +102,11 @@ def umap(
         need_key("key", key, adata.obs, "adata.obs")
     one_of("legend_loc", legend_loc, ["right margin", "on data", None])
     rep = results.embedding_key(adata, key, basis, "basis")
-    places = np.asarray(adata.obsm[rep], dtype=np.float32).reshape(adata.n_obs, -1)
-    cells = np.isfinite(places if basis is None else places[:, :2]).all(1)
+    x = np.asarray(adata.obsm[rep], dtype=np.float32)
+    cells = np.isfinite(x.reshape(len(x), -1)[:, : None if basis is None else 2]).all(1)
     colorings = [Coloring.named(adata, name, clusters=name == key, layer=layer, cells=cells) for name in colors]
     _figure.check_axes(colors, axes, ncols)
-    xy = _coordinates(adata, rep, made=basis is None, random_state=random_state)
+    xy = _coordinates(x, cells, rep, made=basis is None, random_state=random_state)
     room = max(0.0 if coloring.colors and legend_loc != "right margin" else coloring.width for coloring in colorings)
     drawn = _figure.wrapped(colors, axes, ncols, (PANEL + room, PANEL))
     size = _figure.point_size(adata.n_obs) if size is None else size
@@ -126,9 +126,10 @@ def umap(
     return None if found is None else found[0]
 
 
-def _coordinates(adata: AnnData, rep: str, *, made: bool, random_state: int | np.random.Generator | None) -> np.ndarray:
+def _coordinates(
+    x: np.ndarray, known: np.ndarray, rep: str, *, made: bool, random_state: int | np.random.Generator | None
+) -> np.ndarray:
     """Two numbers for each cell, NaN where it has no embedding."""
-    x = np.asarray(adata.obsm[rep], dtype=np.float32)
     if not made:
         if x.ndim != 2 or x.shape[1] < 2:
             msg = f"basis={rep!r} has no two columns to draw; name another key of adata.obsm."
@@ -142,7 +143,7 @@ def _coordinates(adata: AnnData, rep: str, *, made: bool, random_state: int | np
     from ..data.raw import spread
     from ..train import kept_threads
 
-    seed, known = resolve_seed(random_state), np.isfinite(x).all(1)
+    seed = resolve_seed(random_state)
     if known.sum() <= N_NEIGHBORS:
         msg = f"adata.obsm[{rep!r}] has values for {known.sum()} cells; a UMAP needs more than {N_NEIGHBORS}."
         raise ValueError(msg)
@@ -150,4 +151,4 @@ def _coordinates(adata: AnnData, rep: str, *, made: bool, random_state: int | np
     with kept_threads():
         results.write_neighbors(bare, N_NEIGHBORS, use_rep="rep", random_state=seed)
         sc.tl.umap(bare, random_state=seed)
-    return spread(bare.obsm["X_umap"], known, adata.n_obs)
+    return spread(bare.obsm["X_umap"], known, len(x))

@@ -15,14 +15,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FEWEST_CELLS = 10
-FORMS = (
-    "{}_pseudotime",
-    "{}_segment",
-    "{}_branches",
-    "{}_fates",
-    "X_{}",
-    "X_{}_diffmap",
-)  # of what is stored beside a key
+# Names of what is stored beside the key.
+BESIDE = ("{}_pseudotime", "{}_segment", "{}_branches", "{}_fates", "X_{}", "X_{}_diffmap")
 
 
 def lineage(
@@ -145,7 +139,7 @@ def lineage(
     check_anndata(adata, copy=copy)
     need_key("key", key, adata.obs, "adata.obs", first="sdc.tl.deepclust(adata)")
     rep = results.embedding_key(adata, key, use_rep, "use_rep", before=True)
-    results.check_key(key_added, reads=[key, rep], forms=FORMS)
+    results.check_key(key_added, reads=[key, rep], forms=BESIDE)
     _check(n_neighbors, n_dcs, min_confidence, fates)
     seed = resolve_seed(random_state)
     bare, where = _clustered(adata, key, rep)

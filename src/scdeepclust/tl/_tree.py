@@ -90,10 +90,9 @@ def directed_tree(bare: AnnData, n_dcs: int, min_confidence: float) -> tuple[pd.
 def _edge(child: int, parents: list[int], names: list[str], confidence: np.ndarray, handed_on: np.ndarray) -> tuple:
     """From the cluster that hands most on to this one, and who comes next."""
     parent, *others = sorted(parents, key=lambda p: (-handed_on[p, child], -confidence[p, child]))
-    total = handed_on[parents, child].sum()
-    share, second = (float(handed_on[p, child] / total) if total else np.nan for p in (parent, (others or [parent])[0]))
-    other = (names[others[0]], second) if others and second > 0 else ("", 0.0)
-    return (names[parent], names[child], float(confidence[parent, child]), share, *other)
+    shares = handed_on[:, child] / (handed_on[parents, child].sum() or np.nan)
+    other = [(names[p], float(shares[p])) for p in others[:1] if shares[p] > 0] or [("", 0.0)]
+    return (names[parent], names[child], float(confidence[parent, child]), float(shares[parent]), *other[0])
 
 
 def warn_of_far_root(time: np.ndarray, in_root: np.ndarray, name: str) -> None:
