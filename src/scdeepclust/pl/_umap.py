@@ -36,7 +36,7 @@ def umap(
 ) -> np.ndarray | None:
     """Plot cells in two dimensions: a UMAP of the learned embedding, by cluster, columns of `obs` or genes.
 
-    The UMAP is made for the plot and not kept: 15 neighbours and UMAP by scanpy. Distances between clusters on it mean
+    The UMAP is made for the plot and not kept: 15 neighbours, and UMAP by scanpy. Distances between clusters on it mean
     little; for lineages see :func:`scdeepclust.pl.lineage`.
 
     Parameters

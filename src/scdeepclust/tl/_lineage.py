@@ -36,7 +36,7 @@ def lineage(
 ) -> AnnData | None:
     """Order cells along a rooted tree of clusters.
 
-    On the learned embedding: nearest neighbours, UMAP, diffusion pseudotime and PAGA, all by scanpy; then a tree that
+    On the learned embedding: nearest neighbours; UMAP, diffusion pseudotime and PAGA by scanpy; then a tree that
     spans the clusters: each follows the earlier one of which most late cells are neighbours of early cells in this one,
     and none where PAGA's confidence is weak or hardly any are neighbours; with its branches and a pseudotime
     along each. Draw it with :func:`scdeepclust.pl.lineage`. What the tree says is a hypothesis: it has no
