@@ -30,7 +30,7 @@ REPRESENTATIONS = RESULTS / "representations.md"
 MEANS = """
 The number of clusters was given, but for rows that end in ``_auto``, where the data chose it, those with ``leiden`` in their name, which
 have a resolution, and ``eschr`` and ``desctorch``, which choose it themselves. Means over ten labelled count sets
-and five seeds, fewer where :doc:`/benchmarks` says so; seconds of one thread from counts to clusters; peak memory of the process. From
+and five seeds; seconds of one thread from counts to clusters; peak memory of the process. From
 ``benchmarks/results/clustering.md``; :doc:`/benchmarks` has each set.
 """
 APART = """
