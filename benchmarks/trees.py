@@ -164,9 +164,9 @@ def tables():
     counts = by_data[LINKS].sum()
     named = {
         "n_right": "right links",
-        "n_right_unsure": "unsure",
+        "n_right_unsure": "of these unsure",
         "n_wrong": "wrong links",
-        "n_wrong_unsure": "unsure of these",
+        "n_wrong_unsure": "of those unsure",
     }
     parts = (means.rename(columns={"right_paga": "PAGA"}), counts.rename(columns=named), table)
     return [harness.markdown(part) for part in parts]
