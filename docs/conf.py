@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import warnings
@@ -52,7 +53,10 @@ bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "cache"  # tutorials are run when the pages are built, and again only when they change
+# Tutorials are run when the pages are built, and again when they or the package have changed.
+nb_execution_mode = "cache"
+package = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(here.parent.glob("src/**/*.py"))))
+nb_execution_cache_path = str(here / "_build" / "tutorials" / package.hexdigest()[:16])
 nb_execution_raise_on_error = True
 nb_execution_timeout = 1200
 nb_output_stderr = "remove"  # progress bars and logs, which differ between machines
